@@ -1,0 +1,98 @@
+"""A process of the simulation: it can crash after any effect, freeze, thaw, and be started again as another one."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grid import Grid
+
+
+class Process:
+    """One place where a process runs; ``life`` counts the processes that ran there, 0 while none ever did."""
+
+    def __init__(self, grid: "Grid", name: str) -> None:
+        self.grid = grid
+        self.clock = grid.clock
+        self.rng = grid.rng
+        self.name = name
+        self.alive = False
+        self.frozen = False
+        self.frozen_at = 0.0
+        self.life = 0
+        self.boot = b""
+        self.fuse = 0
+        self._backlog: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._performers: dict[type, Callable[[Any], None]] = {}
+
+    def start(self) -> None:
+        """Run a new process, with a new boot id."""
+        if self.alive:
+            return
+        self.life += 1
+        self.boot = self.rng.randbytes(8)
+        self.alive = True
+        self.frozen = False
+        self.fuse = 0
+        self._backlog.clear()
+        self.grid.trace(self, "starts")
+        self.started()
+
+    def crash(self) -> None:
+        """Die at once, as by kill -9."""
+        if self.alive:
+            self.grid.trace(self, "CRASHES")
+            self.alive = False
+            self.fuse = 0
+            self.crashed()
+
+    def freeze(self, for_s: float) -> None:
+        """Be suspended for a while; what comes meanwhile is found when it goes on."""
+        if self.alive and not self.frozen:
+            self.grid.trace(self, f"freezes for {for_s:.1f} s")
+            self.frozen = True
+            self.frozen_at = self.clock.now
+            self.clock.after(for_s, self.thaw, self.life)
+
+    def thaw(self, life: int | None = None) -> None:
+        """Go on."""
+        if self.frozen and life in (None, self.life):
+            self.grid.trace(self, "thaws")
+            self.frozen = False
+            while self._backlog and not self.frozen:
+                call, args = self._backlog.popleft()
+                self.call(self.life, call, *args)
+
+    def call(self, life: int, call: Callable[..., Any], *args: Any) -> None:
+        """Let something happen to the process of that life, as soon as it is awake."""
+        if not self.alive or life != self.life:
+            return
+        if self.frozen:
+            self._backlog.append((call, args))
+            return
+        call(*args)
+        self.grid.check(self)
+
+    def later(self, delay_s: float, call: Callable[..., Any], *args: Any) -> None:
+        """Let something happen to this process after a while, if it still lives."""
+        self.clock.after(delay_s, self.call, self.life, call, *args)
+
+    def perform(self, effects: Iterable[Any]) -> None:
+        """Do what the machine asked for, in order; a crash may come after any of it."""
+        life = self.life
+        for effect in effects:
+            self._performers[type(effect)](effect)
+            if self.fuse:
+                self.fuse -= 1
+                if not self.fuse:
+                    self.crash()
+            if not self.alive or self.life != life:
+                return
+
+    def started(self) -> None:
+        """Build the machine and begin."""
+        raise NotImplementedError
+
+    def crashed(self) -> None:
+        """Lose what a crash loses."""
+        raise NotImplementedError

@@ -1,0 +1,293 @@
+"""The ventilator of the simulation: the real machine, a ledger that commits slowly, lanes, and a source."""
+
+from typing import TYPE_CHECKING, Any
+
+from disk import LedgerDisk
+from net import Control, Pipe
+from process import Process
+
+from zgrid.protocol import effects as fx
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.job import Offer, State
+from zgrid.protocol.messages import Jobs, Message
+from zgrid.protocol.ventilator import Ventilator
+from zgrid.store.memory import MemoryLedger
+
+if TYPE_CHECKING:
+    from grid import Grid
+    from sink_process import SinkProcess
+    from worker_process import WorkerProcess
+
+TICK_S = 0.2
+FEED_JOBS = 16
+
+
+class LaneEnd:
+    """A lane's socket at the ventilator, and the worker that has connected to it."""
+
+    def __init__(self, lane: int, address: str) -> None:
+        self.lane = lane
+        self.address = address
+        self.pipe: Pipe | None = None
+        self.worker: WorkerProcess | None = None
+
+
+class VentilatorProcess(Process):
+    """A ventilator over one ledger. ``offers``: what its source finds, with a chain and priority each."""
+
+    machine: Ventilator
+
+    def __init__(
+        self, grid: "Grid", name: str, terms: Terms, offers: list[tuple[Offer, str, int]], commit_s: float
+    ) -> None:  # fmt: skip
+        super().__init__(grid, name)
+        self.terms = terms
+        self.offers = offers
+        self.ledger = MemoryLedger(self.rng.randbytes(16))
+        self.disk = LedgerDisk(self.clock, self.rng, self.ledger, commit_s)
+        self.accepted: set[bytes] = set()
+        self.controls: dict[bytes, Control] = {}
+        self.sinks: list[Control] = []
+        self.lanes: dict[int, LaneEnd] = {}
+        self.log: list[fx.Log] = []
+        self.refuse_lanes = 0.0
+        self.feed_s = 0.01
+        self._fed = 0
+        self._performers = {
+            fx.Reply: self._reply,
+            fx.OpenLane: self._open_lane,
+            fx.CloseLane: self._close_lane,
+            fx.Send: self._send,
+            fx.Settle: self._settle,
+            fx.Bury: self._bury,
+            fx.Charge: self._charge,
+            fx.Postpone: self._postpone,
+            fx.Record: self._record,
+            fx.Refill: self._refill,
+            fx.TellSink: self._tell_sink,
+            fx.Log: self._log,
+        }
+
+    # -- life
+
+    def started(self) -> None:
+        """Build the machine over the ledger as the last crash left it."""
+        addresses = [f"tcp://{sink.name}:5560" for sink in self.grid.sinks]
+        self.machine = Ventilator(self.terms, self.name, self.boot, self.ledger.ledger_id, "here", addresses)
+        self.machine.delivery.chains = self.ledger.chain_texts()
+        self.lanes = {}
+        self.log = []
+        self._fed = 0
+        self.sinks = [self._sink_control(index, sink) for index, sink in enumerate(self.grid.sinks)]
+        for control in self.controls.values():
+            self.later(self.rng.random() * 0.2, control.connect)
+        self._tick()
+        self._feed()
+
+    def crashed(self) -> None:
+        """Lose sockets, and what the ledger had not synced."""
+        self.disk.crash()
+        for control in self.controls.values():
+            control.cut()
+        for lane in self.lanes.values():
+            if lane.pipe is not None:
+                lane.pipe.cut()
+        for index, control in enumerate(self.sinks):
+            control.cut()
+            self.grid.sinks[index].controls.pop(self.boot, None)
+
+    def now_ms(self) -> int:
+        """The wall clock."""
+        return int(self.clock.now * 1000)
+
+    def _tick(self) -> None:
+        self.later(TICK_S, self._tick)
+        self.perform(self.machine.tick(self.clock.now))
+        if self.alive:
+            self.disk.call(self._due)
+
+    def _due(self) -> None:
+        rows = self.ledger.due(self.now_ms())
+        if rows:
+            # A due job is as it was on disk until the commit; giving it out earlier loses nothing.
+            self.perform(self.machine.delivery.accepted(rows, self.clock.now))
+
+    # -- the source
+
+    def _feed(self) -> None:
+        if self._fed < len(self.offers):
+            offer, chain, priority = self.offers[self._fed]
+            batch = [offer]
+            while len(batch) < FEED_JOBS and self.offers[self._fed + len(batch) - 1 :][1:2]:
+                following = self.offers[self._fed + len(batch)]
+                if following[1:] != (chain, priority):
+                    break
+                batch.append(following[0])
+            self._fed += len(batch)
+            self.disk.call(lambda: self._accept(batch, chain, priority))
+            self.later(self.feed_s, self._feed)
+
+    def _accept(self, offers: list[Offer], chain: str, priority: int) -> None:
+        number = self.ledger.chain_id(chain)
+        self.machine.delivery.chains[number] = chain
+        rows = self.ledger.accept(offers, number, self.now_ms(), priority)
+        life = self.life
+
+        def durable() -> None:
+            self.accepted.update(row.key for row in rows)
+            self.call(life, lambda: self.perform(self.machine.delivery.accepted(rows, self.clock.now)))
+
+        self.disk.when_durable(durable)
+
+    @property
+    def fed(self) -> bool:
+        """Whether the source has offered all it has, and it was accepted."""
+        return self._fed >= len(self.offers) and len(self.accepted) >= len({offer[0] for offer in self.offers})
+
+    # -- sockets
+
+    def _sink_control(self, index: int, sink: "SinkProcess") -> Control:
+        life = self.life
+
+        def down(message: Message) -> None:
+            self.call(life, lambda: self.perform(self.machine.sink_received(index, message, self.clock.now)))
+
+        control = self.grid.control(sink.heard(self.boot), down)
+        sink.controls[self.boot] = control
+        if sink.alive:
+            control.connect()
+        return control
+
+    def heard(self, peer: bytes) -> Any:
+        """Return what takes in a worker's messages from the control socket."""
+
+        def up(message: Message) -> None:
+            self.call(self.life, lambda: self._received(peer, message))
+
+        return up
+
+    def _received(self, peer: bytes, message: Message) -> None:
+        self.grid.trace(self, "hears", message)
+        self.perform(self.machine.received(peer, message, self.clock.now))
+
+    def _reply(self, effect: fx.Reply) -> None:
+        control = self.controls.get(effect.peer)
+        if control is not None:
+            self.grid.trace(self, "says", effect.message)
+            control.down.send(self.grid.wired(effect.message))
+
+    def _tell_sink(self, effect: fx.TellSink) -> None:
+        self.sinks[effect.sink].up.send(self.grid.wired(effect.message))
+
+    def _open_lane(self, effect: fx.OpenLane) -> None:
+        if self.refuse_lanes and self.rng.random() < self.refuse_lanes:
+            self.later(0.001, lambda: self.perform(self.machine.lane_refused(effect.lane, "no port is free")))
+            return
+        end = LaneEnd(effect.lane, f"tcp://*:{self.grid.next_port()}")
+        self.lanes[effect.lane] = end
+        self.grid.bound[end.address] = self, self.life, end
+        self.later(0.0002, lambda: self.perform(self.machine.lane_bound(effect.lane, end.address)))
+
+    def _close_lane(self, effect: fx.CloseLane) -> None:
+        end = self.lanes.pop(effect.lane, None)
+        if end is not None:
+            del self.grid.bound[end.address]
+            if end.pipe is not None:
+                end.pipe.cut()
+
+    def connected(self, end: LaneEnd, worker: "WorkerProcess", pipe: Pipe) -> None:
+        """A lane's monitor says: connected."""
+        end.worker, end.pipe = worker, pipe
+        self.later(0.001, lambda: self.perform(self.machine.lane_up(end.lane, self.clock.now)))
+
+    def disconnected(self, end: LaneEnd) -> None:
+        """A lane's monitor says: disconnected."""
+        end.pipe = None
+        lost_s = 0.001 + 0.02 * self.rng.random()
+        self.later(lost_s, lambda: self._lane_down(end.lane))
+
+    def _lane_down(self, lane: int) -> None:
+        self.perform(self.machine.lane_down(lane, self.clock.now, "disconnected"))
+
+    def _send(self, effect: fx.Send) -> None:
+        self.grid.checks.sent(self, effect)
+        end = self.lanes.get(effect.lane)
+        assert end is not None, f"jobs were sent on lane {effect.lane}, which is not bound"
+        jobs = effect.jobs
+        message = Jobs(
+            boot=self.boot,
+            ledger=self.ledger.ledger_id,
+            lane=effect.lane,
+            chain=self.machine.delivery.chains[jobs[0].chain],
+            ttr_ms=self.terms.ttr_ms,
+            single=effect.single,
+            seqs=[job.seq for job in jobs],
+            attempts=[job.attempt for job in jobs],
+            keys=b"".join(job.key for job in jobs),
+            uris=[job.uri for job in jobs],
+            sizes=[job.size for job in jobs],
+            mtimes_ns=[job.mtime_ns for job in jobs],
+            waits=[0] * len(jobs),
+        )
+        self.grid.trace(self, "sends", message)
+        if end.pipe is not None:
+            end.pipe.send(self.grid.wired(message))
+
+    # -- the ledger
+
+    def _settle(self, effect: fx.Settle) -> None:
+        self.disk.call(lambda: self._ledger_settle(effect))
+
+    def _ledger_settle(self, effect: fx.Settle) -> None:
+        self.ledger.settle(effect.seqs, effect.state, self.now_ms(), effect.reason)
+
+    def _bury(self, effect: fx.Bury) -> None:
+        self.grid.trace(self, f"buries {effect.seq}: {effect.reason}")
+        self.disk.call(
+            lambda: self.ledger.bury(effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
+        )
+
+    def _charge(self, effect: fx.Charge) -> None:
+        self.grid.trace(self, f"charges {effect.seq} with {effect.failures}: {effect.reason}")
+        self.disk.call(
+            lambda: self.ledger.charge(effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
+        )
+
+    def _postpone(self, effect: fx.Postpone) -> None:
+        due_ms = self.now_ms() + effect.delay_ms
+        self.disk.call(
+            lambda: self.ledger.postpone(
+                effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, self.now_ms()
+            )
+        )
+
+    def _record(self, effect: fx.Record) -> None:
+        self.grid.trace(self, f"records {effect.event} of {effect.seqs} {effect.note or ''}")
+        self.disk.call(
+            lambda: self.ledger.record(
+                effect.event, effect.seqs, self.now_ms(), effect.worker, effect.lane, None, effect.note
+            )
+        )
+
+    def _refill(self, effect: fx.Refill) -> None:
+        life = self.life
+
+        def read() -> None:
+            rows = self.ledger.next_open(effect.after, effect.limit)
+            durable = [row for row in rows if row.seq <= self.ledger.durable_seq]
+            exhausted = len(rows) < effect.limit
+            self.call(
+                life, lambda: self.perform(self.machine.delivery.loaded(durable, self.clock.now, exhausted=exhausted))
+            )
+
+        self.disk.call(read)
+
+    def _log(self, effect: fx.Log) -> None:
+        self.grid.trace(self, f"logs {effect.event} {effect.fields}")
+        self.log.append(effect)
+
+    # -- what tests ask
+
+    def states(self) -> dict[str, State]:
+        """Return the state of every job in the ledger, by URI."""
+        return {entry.row.uri: entry.state for entry in self.ledger._jobs.values()}

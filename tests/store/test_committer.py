@@ -1,0 +1,87 @@
+"""The thread that waits for the disk in the main loop's place."""
+
+import os
+import select
+import threading
+
+import pytest
+
+from zgrid.store.committer import Committer, Done
+
+DEADLINE_S = 10
+
+
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def wait(reader: int) -> None:
+    assert select.select([reader], [], [], DEADLINE_S)[0], "nobody woke the loop"
+    os.read(reader, 100)
+
+
+def test_results_come_in_order_with_their_tokens(pipe):
+    """Work runs in another thread, one after the other; a pipe wakes the loop for each."""
+    committer = Committer(lambda: os.write(pipe[1], b"."))
+    assert not committer.busy
+    for number in range(3):
+        committer.submit(lambda number=number: (number, threading.current_thread().name), f"token {number}")
+    assert committer.busy
+    done: list[Done] = []
+    while len(done) < 3:
+        wait(pipe[0])
+        done += committer.take()
+    assert done == [Done(f"token {number}", (number, "committer"), None) for number in range(3)]
+    assert (committer.busy, committer.pending, committer.close()) == (False, 0, [])
+
+
+def test_errors_are_results(pipe):
+    """Work that raises, even SystemExit, is told to the loop, and the thread goes on."""
+    committer = Committer(lambda: os.write(pipe[1], b"."))
+    error = SystemExit("stop")
+
+    def fail() -> None:
+        raise error
+
+    committer.submit(fail, 1)
+    committer.submit(lambda: "fine", 2)
+    assert committer.close() == [Done(1, None, error), Done(2, "fine", None)]
+
+
+def test_pending_until_taken(pipe):
+    """The ledger is free only when the loop has seen the result, not already when the thread is done."""
+    committer = Committer(lambda: os.write(pipe[1], b"."))
+    committer.submit(lambda: None)
+    wait(pipe[0])
+    assert committer.busy
+    assert len(committer.take()) == 1
+    assert not committer.busy
+    committer.close()
+
+
+def test_close_waits_for_all_work():
+    """What was submitted is done before `close` returns; closing twice is harmless."""
+    gate = threading.Event()
+    committer = Committer(lambda: None)
+    committer.submit(lambda: gate.wait(DEADLINE_S))
+    committer.submit(lambda: "last")
+    gate.set()
+    assert [done.value for done in committer.close()] == [True, "last"]
+    assert committer.close() == []
+    assert not committer._thread.is_alive()
+
+
+def test_wake_that_fails_loses_nothing():
+    """A full or closed pipe does not stop the thread."""
+
+    def wake() -> None:
+        raise BrokenPipeError
+
+    committer = Committer(wake)
+    committer.submit(lambda: 1)
+    committer.submit(lambda: 2)
+    assert [done.value for done in committer.close()] == [1, 2]

@@ -1,0 +1,103 @@
+"""What people read: tables with lines on a terminal, plain columns elsewhere, and text that a terminal can be given."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+import orjson
+
+
+class OutputClosedError(Exception):
+    """Nobody reads what we print any more, as with ``| head``: not a fault of anybody."""
+
+
+def say(text: str = "", stream: IO[str] | None = None) -> None:
+    """Print one line. Raises OutputClosedError when nobody reads it."""
+    stream = sys.stdout if stream is None else stream
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        hush(stream)
+        raise OutputClosedError from None
+    except UnicodeEncodeError:  # a terminal of an old encoding, or a name that is not text
+        stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+        stream.flush()
+
+
+def hush(stream: IO[str]) -> None:
+    """Send what is still in the buffer of a closed pipe nowhere, so that Python's end is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def say_json(value: object) -> None:
+    """Print plain data as JSON, indented, whatever is in it."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    say(orjson.dumps(value, lambda one: one.hex() if isinstance(one, bytes) else str(one), options).decode())
+
+
+def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print rows under their heads; numbers are set to the right. Without rows nothing is printed."""
+    if not rows:
+        return
+    texts = [[clean(cell) for cell in row] for row in rows]
+    is_number = [all(isinstance(row[place], int | float) for row in rows) for place in range(len(heads))]
+    if sys.stdout.isatty():
+        _say_rich(heads, texts, is_number, title)
+        return
+    if title:
+        say(f"{title}:")
+    widths = [max(len(line[place]) for line in [heads, *texts]) for place in range(len(heads))]
+    for line in [heads, *texts]:
+        cells = zip(line, widths, is_number, strict=True)
+        say("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+
+
+def _say_rich(heads: Sequence[str], rows: Sequence[Sequence[str]], is_number: Sequence[bool], title: str) -> None:
+    """Print a table for a person at a terminal."""
+    from rich import box, console, table, text  # noqa: PLC0415 - only people at a terminal pay for it
+
+    shown = table.Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for head, right in zip(heads, is_number, strict=True):
+        shown.add_column(head, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*[text.Text(cell) for cell in row])
+    console.Console().print(shown)
+
+
+def clean(value: object) -> str:
+    """Return a value as one line that cannot steer a terminal: it may come from a file's name or another machine."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{clean(key)} {clean(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(clean, value))
+    if isinstance(value, bytes):
+        return value.hex()
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+
+
+def span(milliseconds: object) -> str:
+    """Return a duration in ms as people say it: 250 ms, 12.5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if not isinstance(milliseconds, int | float):
+        return "-"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"

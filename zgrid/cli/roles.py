@@ -1,0 +1,74 @@
+"""The commands that start a process of the grid. Each imports its role only when it runs: help must be instant."""
+
+# \b keeps the lines of a help text as they are.
+# ruff: noqa: PLC0415, D301
+
+from zgrid.cli.options import takes
+from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
+
+
+@takes(RunSettings)
+def run(settings: RunSettings) -> int:
+    """Look at every image with this machine alone.
+
+    Starts a ventilator, a worker and a sink, shows how far it is, and ends when everything is settled; pictures and
+    database are in one folder. Ctrl-C finishes what has begun. The same command goes on from there, and takes only
+    what is new or changed.
+
+    \b
+    Example:
+      zgrid run ~/Pictures holiday.zip --out faces
+
+    Ends with 0 when all is settled, 3 when something was buried, 2 for wrong usage or settings, 1 for a fault of ours.
+    """
+    from zgrid.roles import run as role
+
+    return role.run(settings)
+
+
+@takes(VentilatorSettings)
+def ventilator(settings: VentilatorSettings) -> int:
+    """Find the images and hand them out to the workers that come.
+
+    Start it where the pictures are. It remembers every image in its ledger, so it can be killed and started again at
+    any time; running it again over the same folder does only what is new or changed.
+
+    \b
+    Examples:
+      zgrid ventilator /photos --sink tcp://results.lan:5560
+      find /photos -newer mark -print0 | zgrid ventilator - --sink tcp://results.lan:5560 --once
+    """
+    from zgrid.roles import ventilator as role
+
+    return role.serve(settings)
+
+
+@takes(WorkerSettings)
+def worker(settings: WorkerSettings) -> int:
+    """Work on the images of one or several ventilators.
+
+    Start one on each machine; it uses all the CPUs that it may. It can come, go and crash at any time: what it had not
+    finished is done by another.
+
+    \b
+    Example:
+      zgrid worker tcp://photos.lan:5550 --procs 4
+    """
+    from zgrid.roles import worker as role
+
+    return role.serve(settings)
+
+
+@takes(SinkSettings)
+def sink(settings: SinkSettings) -> int:
+    """Keep the results: rows in a database, pictures in a folder.
+
+    Start it where the results should live. Everything that it has acknowledged is on disk.
+
+    \b
+    Example:
+      zgrid sink --pictures /srv/zgrid/pictures --db sqlite:////srv/zgrid/results.sqlite
+    """
+    from zgrid.roles import sink as role
+
+    return role.serve(settings)

@@ -1,0 +1,45 @@
+"""Every error of zgrid, and the exit statuses, in one place. The name says whose fault it is.
+
+A broken invariant of our own is an ``assert``: the process stops loudly and its supervisor starts it again.
+"""
+
+EXIT_OK = 0
+"""Everything was settled."""
+EXIT_OURS = 1
+"""A fault of zgrid's own."""
+EXIT_SETTINGS = 2
+"""Wrong usage or settings: trying again changes nothing."""
+EXIT_BURIED = 3
+"""Everything was settled, but something was buried and wants to be looked at."""
+
+
+class ZGridError(Exception):
+    """Any error that zgrid raises on purpose; its text is one sentence that says what to do."""
+
+
+class SettingsError(ZGridError):
+    """The operator's: a setting, argument, address or file that cannot work."""
+
+
+class PeerError(ZGridError):
+    """The other side's: bytes or a message that the protocol does not allow. Dropped and counted."""
+
+
+class StoreError(ZGridError):
+    """This machine's disk or database: stop taking work until it is mended."""
+
+
+class SourceError(ZGridError):
+    """A source or one image of it cannot be read.
+
+    ``transient`` is true where trying again may help (a network share that is away) and false where it cannot
+    (the file is gone).
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class FilterError(ZGridError):
+    """This image's: it cannot be decoded or processed. The job is buried with this text, and the grid goes on."""

@@ -1,0 +1,84 @@
+"""A chain: filters in order over one image, with one outcome. Nothing that a filter does ends the process."""
+
+from functools import partial
+
+from zgrid.errors import FilterError, SettingsError, SourceError
+from zgrid.filters import registry
+from zgrid.filters.image import Image
+from zgrid.filters.outcome import Discard, Fail, Keep, Outcome, check_notes
+from zgrid.filters.step import Step
+
+REASON_CHARS_MAX = 500
+"""Longest reason of a failure: a sentence for people, which is kept in the ledger."""
+
+
+class Chain:
+    """The filters of ``steps``, ready to run.
+
+    ``text`` is the canonical text ("faces highlight:width_px=4") and ``version`` names what made a result
+    ("faces/1 highlight/1"). Raises SettingsError when a filter is unknown, cannot run here, or has a bad option.
+    """
+
+    __slots__ = ("_runs", "steps", "text", "version")
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        if not steps:
+            raise SettingsError("a chain needs at least one filter, for example: faces")
+        ready, typed = [], []
+        for step in steps:
+            why, known = registry.lacks(step.name), registry.find(step.name)
+            if why or known is None:
+                raise SettingsError(why or f"there is no filter {step.name!r} here")
+            ready.append(known)
+            typed.append(Step(step.name, known.typed(step.options)))
+        self.steps = tuple(typed)
+        self.text = " ".join(map(str, typed))
+        self.version = " ".join(f"{known.name}/{known.version}" for known in ready)
+        self._runs = [
+            (step.name, partial(known.run, **step.options) if step.options else known.run)
+            for step, known in zip(typed, ready, strict=True)
+        ]
+
+    def run(self, image: Image) -> Outcome:
+        """Return what the filters make of ``image``; a Discard or Fail ends it.
+
+        A filter finds the notes of the earlier ones in ``image.notes``; Keep has those of all, and the last picture.
+        Whatever a filter raises becomes a Fail: permanent, but transient where it was the source or the memory that
+        failed, since another attempt may find them better.
+        """
+        picture, media = None, None
+        for name, run in self._runs:
+            try:
+                outcome = run(image)
+                if isinstance(outcome, Keep):
+                    if outcome.notes:
+                        _check(name, outcome.notes)
+                        image.notes.update(outcome.notes)
+                    if outcome.picture is not None:
+                        picture, media = outcome.picture, outcome.media
+                    continue
+            except FilterError as error:
+                return Fail(_short(str(error)))
+            except SourceError as error:
+                return Fail(_short(str(error)), transient=error.transient)
+            except MemoryError as error:
+                return Fail(_short(f"not enough memory for filter {name} on this image: {error}"), transient=True)
+            except Exception as error:  # noqa: BLE001  one image must not end the process that serves all others
+                return Fail(_short(f"filter {name} failed: {type(error).__name__}: {error}"))
+            if isinstance(outcome, Discard | Fail):
+                return outcome
+            return Fail(f"filter {name} returned {type(outcome).__name__} instead of Keep, Discard or Fail")
+        return Keep(image.notes, picture, media)
+
+
+def _check(name: str, notes: object) -> None:
+    """Raise FilterError, naming the filter, unless its notes are plain data."""
+    try:
+        check_notes(notes)
+    except FilterError as error:
+        raise FilterError(f"filter {name}: {error}") from error
+
+
+def _short(reason: str) -> str:
+    """Return the reason on one line, at most REASON_CHARS_MAX characters long."""
+    return " ".join(reason.split()).rstrip(": ")[:REASON_CHARS_MAX]

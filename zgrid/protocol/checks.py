@@ -1,0 +1,123 @@
+"""Checks of single header fields. Each maker returns a function that says whether a decoded value is acceptable.
+
+Columns are checked with C-speed built-ins (``set(map(type, ...))``, ``min``, ``max``), because a header holds up to
+1,024 jobs and is checked for every message. ``type`` and not ``isinstance``: a bool is no int here.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+from zgrid.protocol.limits import BATCH_JOBS_MAX, INT_MAX, NOTES_DEPTH_MAX, TEXT_CHARS_MAX
+
+Check = Callable[[Any], bool]
+
+
+def integer(low: int = 0, high: int = INT_MAX) -> Check:
+    """Accept a whole number from ``low`` to ``high``."""
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def boolean(value: Any) -> bool:
+    """Accept true or false."""
+    return type(value) is bool
+
+
+def text(chars_max: int = TEXT_CHARS_MAX) -> Check:
+    """Accept a string of at most ``chars_max`` characters."""
+    return lambda value: type(value) is str and len(value) <= chars_max
+
+
+def blob(bytes_min: int, bytes_max: int) -> Check:
+    """Accept bytes of a length between the two."""
+    return lambda value: type(value) is bytes and bytes_min <= len(value) <= bytes_max
+
+
+def integers(low: int = 0, high: int = INT_MAX) -> Check:
+    """Accept a column of whole numbers from ``low`` to ``high``."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not list or len(value) > BATCH_JOBS_MAX:
+            return False
+        return not value or (set(map(type, value)) == {int} and low <= min(value) and max(value) <= high)
+
+    return check
+
+
+def numbers(low: float = 0.0, high: float = 1e15) -> Check:
+    """Accept a column of numbers, whole or not, from ``low`` to ``high``; NaN is none."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not list or len(value) > BATCH_JOBS_MAX:
+            return False
+        if not value:
+            return True
+        if not set(map(type, value)) <= {int, float}:
+            return False
+        # NaN compares with nothing and so could hide from min and max; a sum it always spoils.
+        return isfinite(sum(value)) and low <= min(value) and max(value) <= high
+
+    return check
+
+
+def texts(chars_max: int = TEXT_CHARS_MAX, items_max: int = BATCH_JOBS_MAX) -> Check:
+    """Accept a column of strings of at most ``chars_max`` characters each."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not list or len(value) > items_max:
+            return False
+        return not value or (set(map(type, value)) == {str} and max(map(len, value)) <= chars_max)
+
+    return check
+
+
+def optional(kind: type, size_max: int) -> Check:
+    """Accept a column of ``kind`` (int, str or bytes) or None; an int is at most ``size_max``, others as long at most."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not list or len(value) > BATCH_JOBS_MAX:
+            return False
+        kinds = set(map(type, value)) - {type(None)}
+        if kinds != {kind}:
+            return not kinds
+        there = [item for item in value if item is not None]
+        if kind is int:
+            return 0 <= min(there) and max(there) <= size_max
+        return max(map(len, there)) <= size_max
+
+    return check
+
+
+def plain(value: Any, depth_max: int = NOTES_DEPTH_MAX) -> bool:
+    """Accept plain data (None, bool, number, text, bytes, lists and text-keyed maps) nested at most ``depth_max`` deep.
+
+    Numbers are those that JSON and SQL can keep: no NaN, no infinity, whole ones of 64 bits with a sign.
+    """
+    kind = type(value)
+    if kind is list:
+        return depth_max > 0 and all(plain(item, depth_max - 1) for item in value)
+    if kind is dict:
+        return depth_max > 0 and all(type(key) is str and plain(item, depth_max - 1) for key, item in value.items())
+    if kind is int:
+        return -INT_MAX - 1 <= value <= INT_MAX
+    if kind is float:
+        return isfinite(value)
+    return value is None or kind in (bool, str, bytes)
+
+
+def plains(value: Any) -> bool:
+    """Accept a column of maps of plain data, or None."""
+    if type(value) is not list or len(value) > BATCH_JOBS_MAX:
+        return False
+    return all(item is None or (type(item) is dict and plain(item)) for item in value)
+
+
+def mapping(of: Check, items_max: int, key_chars_max: int = 256) -> Check:
+    """Accept a map from text to values that ``of`` accepts."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not dict or len(value) > items_max:
+            return False
+        return all(type(key) is str and len(key) <= key_chars_max and of(item) for key, item in value.items())
+
+    return check

@@ -1,0 +1,436 @@
+"""The life of jobs at the ventilator: which worker has which, what comes back, what is sent again.
+
+Pure: every method takes what happened and the time in monotonic seconds, and returns what is to be done. What a change
+does to a job is looked up in ``moves.MOVES``; a change that comes late alters nothing and is counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from zgrid.protocol.effects import (
+    Bury,
+    Charge,
+    CloseLane,
+    Effect,
+    Log,
+    Postpone,
+    Record,
+    Refill,
+    Send,
+    Settle,
+    TellSink,
+)  # fmt: skip
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.job import State
+from zgrid.protocol.lane import Job, Lane, Stage, filters_of
+from zgrid.protocol.limits import BATCH_JOBS_MAX
+from zgrid.protocol.messages import Ask, Code, Outcomes
+from zgrid.protocol.moves import MOVES, Change
+from zgrid.protocol.window import Row, Window
+
+RETRY_DELAY_MS = 1000
+"""First delay after trouble that may pass; doubles with each attempt."""
+RETRY_DELAY_MS_MAX = 300_000
+OVERDUE_GRACE_S = 5.0
+"""What a worker gets beyond the time-to-run to kill the child and report it, before the ventilator itself gives up."""
+
+PEERS_REMEMBERED_MAX = 256
+"""Lost workers whose charged jobs are remembered, in case only their link was cut."""
+
+
+class Delivery:
+    """Which job is where. ``sinks``: how many sinks there are; a job's key decides which of them gets its result."""
+
+    def __init__(self, terms: Terms, ledger: bytes, sinks: int) -> None:
+        self.terms = terms
+        self.ledger = ledger
+        self.window = Window(terms)
+        self.chains: dict[int, str] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.late: Counter[str] = Counter()
+        self.finished: list[dict[int, Job]] = [{} for _ in range(sinks)]
+        self.paused = False
+        self._asked_at = 0.0
+        self._sink_since = [0.0] * sinks
+        self._refilling = False
+        self._charged: dict[bytes, list[int]] = {}
+
+    # -- jobs come in
+
+    def accepted(self, rows: Sequence[Row], now: float) -> list[Effect]:
+        """Jobs were accepted and are on disk."""
+        self.window.accept(rows)
+        return self.dispatch(now)
+
+    def loaded(self, rows: list[Row], now: float, *, exhausted: bool) -> list[Effect]:
+        """The ledger answered a Refill; ``exhausted`` when there is nothing behind these."""
+        self._refilling = False
+        self.window.load(rows, exhausted=exhausted)
+        return self.dispatch(now)
+
+    # -- workers come and go
+
+    def lane_up(self, lane_id: int, now: float) -> list[Effect]:
+        """The worker has connected to its lane."""
+        lane = self.lanes.get(lane_id)
+        if lane is None:
+            return []
+        lane.stage = Stage.READY
+        return self.dispatch(now)
+
+    def lane_down(self, lane_id: int, now: float, why: str, *, innocent: bool) -> list[Effect]:
+        """The lane's worker is gone: its jobs are ready again at once.
+
+        ``innocent``: it left on purpose and had told what it ran, so nothing is charged to its jobs.
+        """
+        lane = self.lanes.pop(lane_id, None)
+        if lane is None:
+            return []
+        effects: list[Effect] = []
+        lost = [job for job in lane.sent.values() if job.state is State.SENT and job.lane == lane_id]
+        guilty = set() if innocent else set(lane.suspects())
+        self._remember(lane.peer, guilty)
+        if lost:
+            effects.append(Record("lost", [job.seq for job in lost], lane.worker, lane_id, why))
+        again: list[Job] = []
+        for job in lost:
+            job.suspect = job.suspect or not (innocent or job.seq in lane.singles)
+            reason = f"worker {lane.worker} died while it ran this: {why}"
+            if job.seq not in guilty or self._charge(job, reason, {"worker": lane.worker, "uri": job.uri}, effects):
+                again.append(job)
+        for job in again:
+            self._ready(job)
+        effects += self._ask(list(lane.finished.values()))
+        effects.append(CloseLane(lane_id))
+        effects += self._overdraw(again, now)
+        return effects + self.dispatch(now)
+
+    def came_back(self, peer: bytes) -> list[Effect]:
+        """The process whose lane went down is here again: only its link was cut, so its jobs get their attempt back."""
+        effects: list[Effect] = []
+        for seq in self._charged.pop(peer, ()):
+            job = self.window.jobs.get(seq)
+            if job is not None and job.failures > 0 and job.state is State.READY:
+                job.failures -= 1
+                effects.append(Charge(seq, job.failures, "the worker came back: the attempt does not count", {}))
+        return effects
+
+    # -- workers report
+
+    def reported(self, message: Outcomes, now: float) -> list[Effect]:
+        """A worker says what became of some of its jobs."""
+        lane = self.lanes.get(message.lane)
+        if lane is None:
+            self.late["outcome"] += len(message.seqs)
+            return []
+        lane.heard(message.serial)
+        effects: list[Effect] = []
+        finished: list[int] = []
+        others: list[tuple[Job, Code, dict[str, Any]]] = []
+        head = next(iter(lane.sent), 0)
+        for index, (seq, attempt, code) in enumerate(zip(message.seqs, message.attempts, message.codes, strict=True)):
+            job = lane.sent.get(seq)
+            if job is None or job.attempt != attempt:
+                self.late["outcome"] += 1
+                continue
+            lane.take(seq)
+            if job.lane != lane.id or MOVES[job.state][Change.FINISH] is None:
+                self.late["outcome"] += 1  # stored already, or given to another worker meanwhile
+                lane.unsettled_bytes -= job.size
+            elif code == Code.FINISHED:
+                job.state, job.finished_at = State.FINISHED, now
+                lane.finished[seq] = self.finished[self.sink_of(job)][seq] = job
+                finished.append(seq)
+            else:
+                lane.unsettled_bytes -= job.size
+                others.append((job, Code(code), message.reasons.get(str(index), {})))
+        if finished:
+            effects.append(Record("finished", finished, lane.worker, lane.id, None))
+        self._not_finished(others, lane, effects)
+        self._paced(
+            lane, len(finished) + sum(code != Code.RELEASED for _, code, _ in others), message.work_ms, head, now
+        )
+        return effects + self.dispatch(now, [lane])
+
+    def unreadable(self, lane_id: int, seq: int, reason: str, now: float, *, transient: bool) -> list[Effect]:
+        """An image that was to go out cannot be read, so its job fails here and never reaches the worker."""
+        lane = self.lanes.get(lane_id)
+        job = lane.sent.get(seq) if lane is not None else None
+        if lane is None or job is None or job.lane != lane_id or job.state is not State.SENT:
+            return []
+        lane.take(seq)
+        lane.unsettled_bytes -= job.size
+        effects: list[Effect] = []
+        code = Code.TROUBLED if transient else Code.FAILED
+        self._not_finished([(job, code, {"reason": reason})], lane, effects)
+        return effects + self.dispatch(now, [lane])
+
+    def touched(self, lane_id: int, seqs: Sequence[int], progress: Sequence[float], now: float) -> None:
+        """A worker's beat says which jobs run; a job that made progress has its time-to-run begin anew."""
+        lane = self.lanes.get(lane_id)
+        if lane is not None:
+            lane.touch(dict(zip(seqs, progress, strict=True)), now)
+
+    # -- sinks report
+
+    def stored(self, seqs: Sequence[int], now: float) -> list[Effect]:
+        """A sink has these on disk. The first committed result wins, whoever made it."""
+        relieved: dict[int, Lane] = {}
+        for seq in seqs:
+            job = self.window.drop(seq)
+            if job is None:
+                self.late["ack"] += 1
+                continue
+            if job.state is State.FINISHED:
+                self._unfinish(job)
+            lane = self.lanes.get(job.lane)
+            if lane is not None:
+                relieved[lane.id] = lane
+            job.state = State.STORED
+        # What is not in memory may be open on disk (a result of before a restart), so the ledger hears of all.
+        stored = list(seqs)
+        record = Record("stored", stored, None, None, None)
+        return [record, Settle(stored, State.STORED, None), *self.dispatch(now, relieved.values())]
+
+    def lacking(self, seqs: Sequence[int], now: float, *, busy: bool) -> list[Effect]:
+        """A sink has never seen these. ``busy``: results may wait before its door, so it cannot know."""
+        again: list[Job] = []
+        for seq in seqs:
+            job = self.window.jobs.get(seq)
+            if job is None or job.state is not State.FINISHED or busy:
+                continue
+            waited_s = now - job.finished_at
+            restarted = job.finished_at < self._sink_since[self.sink_of(job)]
+            if job.lane not in self.lanes or restarted or waited_s * 1000 > self.terms.result_patience_ms:
+                self._unfinish(job)
+                again.append(job)
+        if not again:
+            return []
+        for job in again:
+            self._ready(job)
+        note = "the sink never got its result"
+        return [Record("lost", [job.seq for job in again], None, None, note), *self.dispatch(now)]
+
+    def sink_came(self, sink: int, now: float) -> list[Effect]:
+        """A sink is there that was not, or is another process: what the old one had not stored may be gone."""
+        self._sink_since[sink] = now
+        return self._ask(list(self.finished[sink].values()))
+
+    # -- time
+
+    def tick(self, now: float) -> list[Effect]:
+        """Once a second or so: what is overdue at workers or at sinks."""
+        effects: list[Effect] = []
+        for lane in list(self.lanes.values()):
+            if lane.overdue(now, self.terms.ttr_ms / 1000 + OVERDUE_GRACE_S):
+                effects += self._overdue(lane, now)
+        if now - self._asked_at > 1.0:
+            self._asked_at = now
+            patience_s = min(5.0, self.terms.result_patience_ms / 1000)
+            for waiting in self.finished:
+                old = [job for job, _ in zip(waiting.values(), range(BATCH_JOBS_MAX), strict=False)]
+                effects += self._ask([job for job in old if now - job.finished_at > patience_s])
+        return effects + self.dispatch(now)
+
+    # -- sending
+
+    def dispatch(self, now: float, lanes: Iterable[Lane] | None = None) -> list[Effect]:
+        """Give ready jobs to whoever has room: first to idle children, then by each worker's credit.
+
+        ``lanes``: those whose room has changed; by default all, which costs time for each worker there is.
+        """
+        effects: list[Effect] = []
+        if self.window.ready and not self.paused:
+            candidates = list(self.lanes.values() if lanes is None else lanes)
+            for lane in candidates:
+                if lane.idle() > 0:
+                    self._give(lane, lane.idle(), now, effects)
+            for lane in candidates:
+                room = lane.room(self.terms)
+                if room > 0 and self.window.ready:
+                    share = -(-self.window.ready // len(self.lanes))
+                    self._give(lane, min(room, share), now, effects)
+        if self.window.wants() and not self._refilling:
+            self._refilling = True
+            effects.append(Refill(self.window.cursor, self.terms.ready_max))
+        return effects
+
+    def sink_of(self, job: Job) -> int:
+        """Return the number of the sink that gets this job's result: always the same one for a key."""
+        return job.key[0] % len(self.finished)
+
+    def waiting(self) -> list[str]:
+        """Say of each chain with ready jobs that no worker here can do it, and which filters are missing."""
+        sentences = []
+        for chain in self.window.heaps:
+            if self.window.head([chain]) is None:
+                continue
+            text = self.chains.get(chain, "")
+            if any(lane.can(text) for lane in self.lanes.values()):
+                continue
+            have = {name for lane in self.lanes.values() for name in lane.filters}
+            missing = sorted(filters_of(text) - have)
+            why = (
+                f"no worker has {', '.join(missing)}"
+                if missing and self.lanes
+                else "no worker that has all of it is here"
+            )
+            sentences.append(f"chain {text}: {why}")
+        return sentences
+
+    # -- inside
+
+    def _give(self, lane: Lane, room: int, now: float, effects: list[Effect]) -> None:
+        """Take up to ``room`` ready jobs that this lane can do, in messages of one chain and one manner each."""
+        chains = [chain for chain, heap in self.window.heaps.items() if heap and lane.can(self.chains.get(chain, "?"))]
+        while room > 0:
+            batch, single = self._batch(lane, chains, min(room, self.terms.batch_jobs_max))
+            if not batch:
+                return
+            room -= len(batch)
+            self._sent(lane, batch, single, now, effects)
+
+    def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
+        size = 0
+        single = False
+        while len(batch) < room:
+            job = self.window.head(chains)
+            if job is None or not lane.fits(job.size + size, self.terms):
+                break
+            alone = job.suspect or lane.pace.single
+            if batch and (
+                job.chain != batch[0].chain or alone != single or size + job.size > self.terms.batch_bytes_max
+            ):
+                break
+            self.window.pop(job)
+            job.state, job.lane = State.SENT, lane.id
+            single = alone
+            size += job.size
+            batch.append(job)
+        return batch, single
+
+    def _sent(self, lane: Lane, batch: list[Job], single: bool, now: float, effects: list[Effect]) -> None:
+        lane.put(batch, single=single, now=now)
+        effects.append(Record("sent", [job.seq for job in batch], lane.worker, lane.id, None))
+        effects.append(Send(lane.id, batch, single))
+
+    def _remember(self, peer: bytes, guilty: set[int]) -> None:
+        if guilty:
+            self._charged[peer] = sorted(guilty)
+            while len(self._charged) > PEERS_REMEMBERED_MAX:
+                del self._charged[next(iter(self._charged))]
+
+    def _overdraw(self, jobs: list[Job], now: float) -> list[Effect]:
+        """Send a dead worker's jobs to the others at once, beyond their credit: they have waited long enough.
+
+        Bounded all the same: it is at most what one worker's window held, and each lane takes its share.
+        """
+        effects: list[Effect] = []
+        jobs = sorted((job for job in jobs if job.state is State.READY), key=lambda job: (job.priority, job.seq))
+        for chain in {job.chain for job in jobs}:
+            able = [lane for lane in self.lanes.values() if lane.stage is Stage.READY and lane.can(self.chains[chain])]
+            mine = [job for job in jobs if job.chain == chain]
+            for number, lane in enumerate(able):
+                share = mine[number :: len(able)]
+                for start in range(0, len(share), self.terms.batch_jobs_max):
+                    batch = share[start : start + self.terms.batch_jobs_max]
+                    for job in batch:
+                        job.state, job.lane = State.SENT, lane.id
+                        self.window.ready -= 1
+                    single = lane.pace.single or any(job.suspect for job in batch)
+                    self._sent(lane, batch, single, now, effects)
+        return effects
+
+    def _ready(self, job: Job) -> None:
+        job.state, job.lane = State.READY, 0
+        self.window.back(job)
+
+    def _unfinish(self, job: Job) -> None:
+        """Take a job out of those that wait for a sink's word."""
+        self.finished[self.sink_of(job)].pop(job.seq, None)
+        lane = self.lanes.get(job.lane)
+        if lane is not None and lane.finished.pop(job.seq, None) is not None:
+            lane.unsettled_bytes -= job.size
+
+    def _not_finished(self, others: list[tuple[Job, Code, dict[str, Any]]], lane: Lane, effects: list[Effect]) -> None:
+        """Do what every outcome but FINISHED asks for, one group of jobs for each code and reason."""
+        groups: dict[tuple[Code, str], list[int]] = {}
+        for job, code, why in others:
+            reason = str(why.get("reason") or code.name.lower())
+            groups.setdefault((code, reason), []).append(job.seq)
+            if code == Code.DISCARDED:
+                self._close(job, Change.DISCARD)
+            elif code == Code.RELEASED or self._failed(job, code, lane, reason, why, effects):
+                self._ready(job)
+        for (code, reason), seqs in groups.items():
+            effects.append(Record(code.name.lower(), seqs, lane.worker, lane.id, reason))
+            if code == Code.DISCARDED:
+                effects.append(Settle(seqs, State.DISCARDED, reason))
+
+    def _failed(
+        self, job: Job, code: Code, lane: Lane, reason: str, why: dict[str, Any], effects: list[Effect]
+    ) -> bool:
+        """Bury, postpone or charge a job that failed; return whether it is ready again."""
+        lane.failed += 1
+        evidence = {**why, "worker": lane.worker, "uri": job.uri}
+        if code == Code.FAILED:
+            job.failures += 1
+            self._close(job, Change.BURY)
+            effects.append(Bury(job.seq, job.failures, reason, evidence))
+            return False
+        if code == Code.TROUBLED and job.attempt < self.terms.attempts_max:
+            job.failures += 1
+            self._close(job, Change.POSTPONE)
+            effects.append(Postpone(job.seq, job.failures, _delay_ms(job), reason, evidence))
+            return False
+        return self._charge(job, reason, evidence, effects)
+
+    def _charge(self, job: Job, reason: str, evidence: dict[str, Any], effects: list[Effect]) -> bool:
+        """Charge an attempt; bury the job when it was the last one, else return true: it is ready again, singly."""
+        job.failures += 1
+        job.suspect = True
+        if job.failures < self.terms.attempts_max:
+            effects.append(Charge(job.seq, job.failures, reason, evidence))
+            return True
+        self._close(job, Change.BURY)
+        effects.append(Bury(job.seq, job.failures, reason, evidence))
+        return False
+
+    def _close(self, job: Job, change: Change) -> None:
+        state = MOVES[job.state][change]
+        assert state is not None, (job.state, change)
+        self.window.drop(job.seq)
+        job.state = state
+
+    def _paced(self, lane: Lane, jobs: int, work_ms: float, head: int, now: float) -> None:
+        lane.done += jobs
+        if jobs:
+            lane.pace.done(jobs, work_ms, now)
+        if head not in lane.sent:
+            lane.head_since = now
+
+    def _overdue(self, lane: Lane, now: float) -> list[Effect]:
+        """Give up on a worker whose first job ran far beyond its time: it takes jobs and never answers."""
+        seq = next(iter(lane.sent))
+        note = f"job {seq} was not reported within its time-to-run of {self.terms.ttr_ms} ms"
+        log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": note})
+        return [log, *self.lane_down(lane.id, now, note, innocent=False)]
+
+    def _ask(self, jobs: list[Job]) -> list[Effect]:
+        """Ask each sink what it has of these jobs."""
+        effects: list[Effect] = []
+        for sink in range(len(self.finished)):
+            mine = [job for job in jobs if self.sink_of(job) == sink and job.state is State.FINISHED]
+            for start in range(0, len(mine), BATCH_JOBS_MAX):
+                part = mine[start : start + BATCH_JOBS_MAX]
+                keys = b"".join(job.key for job in part)
+                effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=[job.seq for job in part], keys=keys)))
+        return effects
+
+
+def _delay_ms(job: Job) -> int:
+    """Return how long to wait before the next attempt: doubling, spread by the key so that jobs do not come at once."""
+    delay_ms = min(RETRY_DELAY_MS_MAX, RETRY_DELAY_MS << min(20, job.failures - 1))
+    return delay_ms * (192 + job.key[1] // 2) // 256

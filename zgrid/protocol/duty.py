@@ -1,0 +1,390 @@
+"""A worker's duty: jobs from lanes to children, results to sinks, reports to ventilators.
+
+Work is kept in the batches it came in; children get ranges of a batch, and what they return is cut out of the batch's
+columns again. So a job costs no object of its own here, and a hundred thousand small jobs a second are no burden.
+"""
+
+from collections import deque
+from math import ceil
+from typing import Any
+
+from zgrid.protocol.agent_effects import (
+    Assign,
+    CloseLane,
+    ConnectLane,
+    Effect,
+    Kill,
+    Log,
+    Push,
+    Tell,
+)  # fmt: skip
+from zgrid.protocol.assignment import Batch, Child, Employer, Range, Returned
+from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.liveness import Liveness
+from zgrid.protocol.messages import (
+    Beat,
+    Bye,
+    Code,
+    Hello,
+    Jobs,
+    Message,
+    Outcomes,
+    Refuse,
+    Results,
+    Welcome,
+    Who,
+)  # fmt: skip
+
+HELLO_AGAIN_S = 1.0
+REFUSED_AGAIN_S = 5.0
+
+
+class Duty:
+    """The worker agent's decisions. Pure: takes messages, children's news and time; returns what is to be done.
+
+    ``ventilators``: how many addresses it serves. ``versions``: what the children made of each chain's text.
+    ``blocked``: results wait for sinks, so children get nothing new.
+    """
+
+    def __init__(self, name: str, boot: bytes, host: str, procs: int, ventilators: int) -> None:
+        self.name = name
+        self.boot = boot
+        self.host = host
+        self.filters: dict[str, str] | None = None
+        self.employers = [Employer(index) for index in range(ventilators)]
+        self.children = [Child(index) for index in range(procs)]
+        self.versions: dict[str, str] = {}
+        self.blocked = False
+        self.leaving = False
+        self._tokens = 1
+        self._turn = 0
+        self._beats: Liveness[int] = Liveness(1.0, 3)
+
+    # -- ventilators
+
+    def received(self, index: int, message: Message, now: float) -> list[Effect]:
+        """A ventilator said something on the control socket."""
+        employer = self.employers[index]
+        self._beats.heard(index, now)
+        if type(message) is Welcome:
+            return self._welcome(employer, message, now)
+        if type(message) is Who:
+            return [*self._leave_lane(employer), *self._hello(employer, now)]
+        if type(message) is Refuse:
+            employer.hello_at = now + REFUSED_AGAIN_S
+            reason = {"ventilator": index, "reason": message.reason}
+            return [*self._leave_lane(employer), Log("worker_refused", str(index), reason)]
+        if type(message) is Beat and message.boot == employer.boot and message.lane == employer.lane:
+            return [
+                Tell(index, report) for report in employer.confirmed(message.serial, now, 2 * self._beats.interval_s)
+            ]
+        return []
+
+    def work(self, index: int, jobs: Jobs, now: float) -> list[Effect]:
+        """Jobs came down a lane."""
+        employer = self.employers[index]
+        if jobs.boot != employer.boot or jobs.lane != employer.lane:
+            return []  # of a lane that is gone: its ventilator has given these to others
+        batch = Batch(employer, jobs, self._tokens, now)
+        self._tokens += len(jobs.seqs)
+        if self.leaving or not employer.sinks:
+            return [self._report(batch, range(len(jobs.seqs)), Code.RELEASED, now)]
+        employer.queue.append(Range(batch, 0, len(jobs.seqs)))
+        return self.assign(now)
+
+    # -- children
+
+    def child_ready(self, index: int, filters: dict[str, str], now: float) -> list[Effect]:
+        """A child has started and can work; the first one tells which filters there are."""
+        child = self.children[index]
+        child.ready = True
+        effects: list[Effect] = []
+        if self.filters is None:
+            self.filters = filters
+            for employer in self.employers:
+                effects += self._hello(employer, now)
+        return effects + self.assign(now)
+
+    def returned(self, index: int, news: Returned, now: float) -> list[Effect]:
+        """A child has done some of its jobs, in order."""
+        child = self.children[index]
+        effects: list[Effect] = []
+        jobs = len(news.codes)
+        if jobs:
+            child.paced(sum(news.works) / jobs)
+        start = 0
+        for batch, first, last in child.done(jobs):
+            part = news.part(start, start + last - first)
+            start += last - first
+            effects += self._deliver(batch, first, part, now)
+        return effects + self.assign(now)
+
+    def child_died(self, index: int, token: int | None, why: dict[str, Any], now: float) -> list[Effect]:
+        """A child is gone. ``token``: the job that it was running; the rest of its jobs go back to the queue."""
+        child = self.children[index]
+        ranges = child.gone()
+        effects: list[Effect] = []
+        code = Code.OVERRAN if child.overran else Code.CRASHED
+        child.overran = False
+        for part in reversed(ranges):
+            at = -1 if token is None else token - part.batch.token
+            if not part.start <= at < part.stop:
+                self._requeue(part)
+                continue
+            self._requeue(Range(part.batch, at + 1, part.stop))
+            self._requeue(Range(part.batch, part.start, at))
+            effects.append(self._report(part.batch, range(at, at + 1), code, now, why))
+        return effects + self.assign(now)
+
+    def observed(self, index: int, token: int | None, moved_at: float, progress: float, now: float) -> list[Effect]:
+        """Which job a child is at, when it last gave a sign, and its filter's progress.
+
+        One that gives no sign for its job's time-to-run is to be killed, once.
+        """
+        child = self.children[index]
+        child.observe(token, moved_at, progress)
+        ttr_s = child.overdue(now)
+        if ttr_s is None:
+            return []
+        child.overran = True
+        return [Kill(index, f"it ran for longer than its time-to-run of {ttr_s * 1000:.0f} ms")]
+
+    # -- time and leaving
+
+    def tick(self, now: float) -> list[Effect]:
+        """Several times a second: beats, greetings, and ventilators that have gone silent."""
+        effects: list[Effect] = []
+        for index in self._beats.silent(now):
+            employer = self.employers[index]
+            employer.hello_at = now
+            effects.append(Log("ventilator_gone", str(index), {"ventilator": index, "reason": "silent"}))
+        for employer in self.employers:
+            if employer.lane and now - employer.beat_at >= self._beats.interval_s:
+                employer.beat_at = now
+                effects.append(Tell(employer.index, self._beat(employer)))
+            if not self.leaving and self._unheard(employer, now):
+                effects += self._hello(employer, now)
+        return effects + self.assign(now)
+
+    def leave(self, now: float) -> list[Effect]:
+        """Stop: take nothing more, hand back what is not started. What runs is finished and reported."""
+        self.leaving = True
+        effects: list[Effect] = []
+        for employer in self.employers:
+            if employer.lane:
+                effects.append(Tell(employer.index, self._beat(employer)))
+            effects += [
+                self._report(part.batch, range(part.start, part.stop), Code.RELEASED, now) for part in employer.queue
+            ]
+            employer.queue.clear()
+        return effects
+
+    def hand_back(self, now: float) -> list[Effect]:
+        """Stop at once: hand back what runs, too. Its children are to be killed by the caller."""
+        effects = self.leave(now)
+        for child in self.children:
+            for part in child.gone():
+                effects.append(self._report(part.batch, range(part.start, part.stop), Code.RELEASED, now))
+        return effects
+
+    def farewell(self, reason: str) -> list[Effect]:
+        """Say BYE to every ventilator: the last message."""
+        return [
+            Tell(employer.index, Bye(boot=employer.boot, lane=employer.lane, reason=reason))
+            for employer in self.employers
+            if employer.lane
+        ]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no child has anything to do."""
+        return not any(child.ranges for child in self.children)
+
+    def assign(self, now: float) -> list[Effect]:
+        """Give waiting jobs to children with room, ventilators in turn."""
+        effects: list[Effect] = []
+        if self.blocked or not any(employer.queue for employer in self.employers):
+            return effects
+        for depth in (1, 2):
+            for child in self.children:
+                while child.ready and len(child.ranges) < min(depth, child.depth):
+                    part = self._next(child)
+                    if part is None:
+                        return effects
+                    if not child.ranges:
+                        child.moved_at = now
+                    child.ranges.append(part)
+                    effects.append(Assign(child.index, part.batch, part.start, part.stop))
+        return effects
+
+    # -- inside
+
+    def _next(self, child: Child) -> Range | None:
+        """Cut the next piece of work for this child off the queue of the ventilator whose turn it is."""
+        for _ in self.employers:
+            self._turn = (self._turn + 1) % len(self.employers)
+            queue = self.employers[self._turn].queue
+            if not queue:
+                continue
+            waiting = sum(part.stop - part.start for part in queue)
+            size = 1 if queue[0].batch.single else min(child.chunk(), ceil(waiting / len(self.children)))
+            return _cut(queue, size)
+        return None
+
+    def _deliver(self, batch: Batch, first: int, news: Returned, now: float) -> list[Effect]:
+        """Push what was kept, then report all: a sink's word may overtake the report, never the other way round."""
+        effects: list[Effect] = []
+        kept = [at for at, code in enumerate(news.codes) if code == Code.FINISHED]
+        sinks = len(batch.employer.sinks)
+        for sink in range(sinks):
+            mine = kept if sinks == 1 else [at for at in kept if batch.keys[(first + at) * KEY_BYTES] % sinks == sink]
+            if mine:
+                address = batch.employer.sinks[sink]
+                effects.append(Push(address, self._results(batch, first, news, mine, now)))
+        report = self._reported(
+            batch,
+            seqs=batch.seqs[first : first + len(news.codes)],
+            attempts=batch.attempts[first : first + len(news.codes)],
+            codes=bytes(news.codes),
+            work_ms=sum(news.works),
+            reasons={str(at): why for at, why in news.reasons.items()},
+            now=now,
+        )
+        if report is not None:
+            effects.append(report)
+        return effects
+
+    def _results(self, batch: Batch, first: int, news: Returned, kept: list[int], now: float) -> Results:
+        started_ms = (now - batch.arrived) * 1000
+        pictures = [news.pictures.get(at) for at in kept]
+        frames = [picture for picture in pictures if picture is not None]
+        numbers = iter(range(len(frames)))
+        whole = len(kept) == len(news.codes)
+
+        def pick(column: list[Any]) -> list[Any]:
+            return column if whole else [column[at] for at in kept]
+
+        def cut(column: list[Any]) -> list[Any]:
+            return column[first : first + len(kept)] if whole else [column[first + at] for at in kept]
+
+        return Results(
+            ledger=batch.ledger,
+            worker=self.name,
+            chain=batch.chain,
+            chain_version=self.versions.get(batch.chain, ""),
+            seqs=cut(batch.seqs),
+            attempts=cut(batch.attempts),
+            keys=b"".join(batch.keys[(first + at) * KEY_BYTES : (first + at + 1) * KEY_BYTES] for at in kept),
+            uris=cut(batch.uris),
+            sizes=cut(batch.sizes),
+            waits=[
+                wait + max(0.0, started_ms - work)
+                for wait, work in zip(cut(batch.waits), pick(news.works), strict=True)
+            ],
+            reads=pick(news.reads),
+            works=pick(news.works),
+            widths=pick(news.widths),
+            heights=pick(news.heights),
+            formats=pick(news.formats),
+            digests=pick(news.digests),
+            notes=pick(news.notes),
+            media=pick(news.media),
+            pictures=[-1 if picture is None else next(numbers) for picture in pictures],
+            images=tuple(frames),
+        )
+
+    def _report(
+        self, batch: Batch, places: range, code: Code, now: float, why: dict[str, Any] | None = None
+    ) -> Effect:  # fmt: skip
+        """Report the same outcome for a range of a batch."""
+        effect = self._reported(
+            batch,
+            seqs=[batch.seqs[at] for at in places],
+            attempts=[batch.attempts[at] for at in places],
+            codes=bytes([code]) * len(places),
+            work_ms=0.0,
+            reasons={str(at): why for at in range(len(places))} if why else {},
+            now=now,
+        )
+        return effect if effect is not None else Log("outcome_late", batch.chain, {"jobs": len(places)})
+
+    def _reported(
+        self, batch: Batch, *, seqs: list[int], attempts: list[int], codes: bytes, work_ms: float,
+        reasons: dict[str, Any], now: float,
+    ) -> Effect | None:  # fmt: skip
+        employer = batch.employer
+        if batch.boot != employer.boot or batch.lane != employer.lane:
+            return None  # the lane is gone, and nobody waits for this report
+        employer.serial += 1
+        message = Outcomes(
+            boot=batch.boot, lane=batch.lane, serial=employer.serial, seqs=seqs, attempts=attempts, codes=codes,
+            work_ms=work_ms, reasons=reasons,
+        )  # fmt: skip
+        employer.unconfirmed.append((now, message))
+        return Tell(employer.index, message)
+
+    def _requeue(self, part: Range) -> None:
+        employer = part.batch.employer
+        if part.start < part.stop and part.batch.boot == employer.boot and part.batch.lane == employer.lane:
+            employer.queue.appendleft(part)
+
+    def _welcome(self, employer: Employer, message: Welcome, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        employer.sinks = message.sinks
+        interval_s = message.limits.get("beat_interval_ms", 1000) / 1000
+        self._beats.interval_s = max(0.01, interval_s)
+        self._beats.patience_s = self._beats.interval_s * max(2, message.limits.get("beats_missed_max", 3))
+        if (employer.boot, employer.lane) == (message.boot, message.lane):
+            return effects
+        effects += self._leave_lane(employer)
+        employer.join(message.boot, message.lane, now)
+        effects.append(ConnectLane(employer.index, message.lane, message.address))
+        fields = {"ventilator": employer.index, "name": message.name, "lane": message.lane}
+        effects.append(Log("ventilator_up", str(employer.index), fields))
+        return effects
+
+    def _leave_lane(self, employer: Employer) -> list[Effect]:
+        """Forget a lane that is gone: its queued jobs are others' now. What runs is finished; its results may win."""
+        if not employer.lane:
+            return []
+        lane = employer.lane
+        employer.join(b"", 0, 0.0)
+        return [CloseLane(employer.index, lane)]
+
+    def _unheard(self, employer: Employer, now: float) -> bool:
+        """Whether it is time to greet a ventilator that has not answered, or not for long."""
+        watched = self._beats.age_s(employer.index, now) is not None
+        return self.filters is not None and now >= employer.hello_at and not (employer.lane and watched)
+
+    def _hello(self, employer: Employer, now: float) -> list[Effect]:
+        if self.filters is None or self.leaving:
+            return []
+        employer.hello_at = now + HELLO_AGAIN_S
+        procs = len(self.children)
+        hello = Hello(
+            role="worker", name=self.name, boot=self.boot, host=self.host, procs=procs, filters=self.filters
+        )  # fmt: skip
+        return [Tell(employer.index, hello)]
+
+    def _beat(self, employer: Employer) -> Beat:
+        running = [child for child in self.children if child.serves(employer)]
+        return Beat(
+            boot=employer.boot,
+            lane=employer.lane,
+            queued=sum(part.stop - part.start for part in employer.queue),
+            leaving=self.leaving,
+            seqs=[child.seq() for child in running],
+            progress=[child.progress for child in running],
+        )
+
+
+def _cut(queue: deque[Range], size: int) -> Range:
+    """Take ``size`` jobs, or what there is in its first range, off the queue."""
+    first = queue[0]
+    stop = min(first.stop, first.start + max(1, size))
+    part = Range(first.batch, first.start, stop)
+    if stop == first.stop:
+        queue.popleft()
+    else:
+        first.start = stop
+    return part

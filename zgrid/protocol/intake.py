@@ -1,0 +1,204 @@
+"""A result's life at the sink: taken in, gathered, stored, and only then acknowledged.
+
+One store runs at a time. While it runs, results gather; when it is done, the next goes at once if a full batch is
+there or the oldest has waited long enough. So an idle sink stores at once, and a busy one writes few large batches.
+"""
+
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+from zgrid.protocol.effects import Log, Reply
+from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.messages import Acks, Ask, Beat, Bye, Hello, Holds, Message, Refuse, Results, Welcome, Who
+
+FAILED_AGAIN_S = 1.0
+"""After a failed store (disk full, database locked) the same batch is tried again, with a pause that doubles to 30 s."""
+FAILED_AGAIN_S_MAX = 30.0
+
+
+class Store(NamedTuple):
+    """Store these results, in this order; then say ``stored`` or ``store_failed``."""
+
+    batch: list[Results]
+
+
+class Lookup(NamedTuple):
+    """Find out which of these keys are stored, and say so to the peer with ACKS and HOLDS."""
+
+    peer: bytes
+    ledger: bytes
+    seqs: list[int]
+    keys: bytes
+    held: list[int]
+    busy: bool
+
+
+Effect = Store | Lookup | Reply | Log
+
+
+class Intake:
+    """The sink's decisions. Pure: takes messages, the store's news and time; returns what is to be done.
+
+    ``address``: where workers push results. ``gather_s``: how long results may gather under load, in seconds.
+    ``held_bytes_max`` bounds what is taken in and not stored; beyond it the role stops reading.
+    """
+
+    def __init__(
+        self, name: str, boot: bytes, address: str, gather_s: float, held_bytes_max: int, batch_jobs_max: int = 2048
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.boot = boot
+        self.address = address
+        self.gather_s = gather_s
+        self.held_bytes_max = held_bytes_max
+        self.batch_jobs_max = batch_jobs_max
+        self.held_bytes = 0
+        self.counts: Counter[str] = Counter()
+        self.peers: dict[bytes, bytes] = {}
+        self._waiting: deque[tuple[float, Results]] = deque()
+        self._waiting_jobs = 0
+        self._storing: list[Results] = []
+        self._held: Counter[tuple[bytes, int]] = Counter()
+        self._stored_at = 0.0
+        self._again_at = 0.0
+        self._pause_s = FAILED_AGAIN_S
+
+    @property
+    def full(self) -> bool:
+        """Whether no more results should be read for now."""
+        return self.held_bytes >= self.held_bytes_max
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that came in is stored."""
+        return not self._waiting and not self._storing
+
+    # -- ventilators
+
+    def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
+        """A message came on the control socket."""
+        if type(message) is Hello:
+            return self._hello(peer, message)
+        if peer not in self.peers:
+            return [] if type(message) is Bye else [Reply(peer, Who(boot=self.boot))]
+        if type(message) is Beat:
+            return [Reply(peer, Beat(boot=self.boot))]
+        if type(message) is Ask:
+            held = [seq for seq in message.seqs if (message.ledger, seq) in self._held]
+            mine = set(held)
+            seqs = [seq for seq in message.seqs if seq not in mine]
+            keys = b"".join(
+                message.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
+                for at, seq in enumerate(message.seqs)
+                if seq not in mine
+            )
+            return [Lookup(peer, message.ledger, seqs, keys, held, self.full)]
+        if type(message) is Bye:
+            del self.peers[peer]
+            return []
+        self.counts[f"unexpected {type(message).__name__}"] += 1
+        return []
+
+    def looked_up(self, lookup: Lookup, stored: set[bytes]) -> list[Effect]:
+        """The store says which of the keys asked for it has."""
+        have: list[int] = []
+        unknown: list[int] = []
+        for at, seq in enumerate(lookup.seqs):
+            key = lookup.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
+            (have if key in stored else unknown).append(seq)
+        effects: list[Effect] = []
+        if have:
+            effects.append(Reply(lookup.peer, Acks(ledger=lookup.ledger, seqs=have)))
+        # What was taken in while the store was looked at is held by now.
+        held = lookup.held + [seq for seq in unknown if (lookup.ledger, seq) in self._held]
+        unknown = [seq for seq in unknown if (lookup.ledger, seq) not in self._held]
+        if held or unknown:
+            holds = Holds(ledger=lookup.ledger, held=held, unknown=unknown, busy=lookup.busy or self.full)
+            effects.append(Reply(lookup.peer, holds))
+        return effects
+
+    # -- results
+
+    def results(self, message: Results, now: float) -> list[Effect]:
+        """Results came from a worker."""
+        self._waiting.append((now, message))
+        self._waiting_jobs += len(message.seqs)
+        self.held_bytes += _size(message)
+        self._held.update((message.ledger, seq) for seq in message.seqs)
+        return self.tick(now)
+
+    def stored(self, duplicates: int, now: float) -> list[Effect]:
+        """The batch is on disk, ``duplicates`` of it were there before: acknowledge all of it to whom it concerns."""
+        self.counts["duplicate"] += duplicates
+        self._pause_s = FAILED_AGAIN_S
+        seqs: dict[bytes, list[int]] = {}
+        for message in self._storing:
+            seqs.setdefault(message.ledger, []).extend(message.seqs)
+            self.held_bytes -= _size(message)
+            self.counts["stored"] += len(message.seqs)
+            self._release(message)
+        self.counts["stored"] -= duplicates
+        self._storing = []
+        self._stored_at = now
+        effects: list[Effect] = []
+        for ledger, mine in seqs.items():
+            for peer in [peer for peer, owner in self.peers.items() if owner == ledger]:
+                for start in range(0, len(mine), 1024):
+                    effects.append(Reply(peer, Acks(ledger=ledger, seqs=mine[start : start + 1024])))
+        return effects + self.tick(now)
+
+    def store_failed(self, reason: str, now: float) -> list[Effect]:
+        """The store could not take the batch: keep it, and try again after a pause. Nothing is dropped for that."""
+        self._waiting.extendleft((now, message) for message in reversed(self._storing))
+        self._waiting_jobs += sum(len(message.seqs) for message in self._storing)
+        self._storing = []
+        self._again_at = now + self._pause_s
+        log = Log("store_failed", "store", {"reason": reason, "again_s": self._pause_s})
+        self._pause_s = min(FAILED_AGAIN_S_MAX, 2 * self._pause_s)
+        return [log]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Store what has gathered, if it is time to."""
+        if self._storing or not self._waiting or now < self._again_at:
+            return []
+        since = self._waiting[0][0]
+        busy = now - self._stored_at < self.gather_s
+        if busy and now - since < self.gather_s and self._waiting_jobs < self.batch_jobs_max and not self.full:
+            return []
+        jobs = 0
+        while self._waiting and (not jobs or jobs + len(self._waiting[0][1].seqs) <= self.batch_jobs_max):
+            message = self._waiting.popleft()[1]
+            jobs += len(message.seqs)
+            self._storing.append(message)
+        self._waiting_jobs -= jobs
+        return [Store(self._storing)]
+
+    def due_s(self, now: float) -> float | None:
+        """Return in how many seconds ``tick`` may have something to do; None when only news can change that."""
+        if self._storing or not self._waiting:
+            return None
+        return max(0.0, self._again_at - now, min(self._waiting[0][0], self._stored_at) + self.gather_s - now)
+
+    # -- inside
+
+    def _hello(self, peer: bytes, hello: Hello) -> list[Effect]:
+        if hello.role != "ventilator" or not hello.ledger:
+            return [Reply(peer, Refuse(reason=f"a {hello.role} has no business here: this is a sink", final=True))]
+        self.peers[peer] = hello.ledger
+        log: dict[str, Any] = {"ventilator": hello.name, "host": hello.host}
+        return [
+            Reply(peer, Welcome(name=self.name, boot=self.boot, address=self.address)),
+            Log("ventilator_up", hello.name, log),
+        ]
+
+    def _release(self, message: Results) -> None:
+        for seq in message.seqs:
+            place = (message.ledger, seq)
+            self._held[place] -= 1
+            if not self._held[place]:
+                del self._held[place]
+
+
+def _size(message: Results) -> int:
+    """Return about how many bytes a message holds: its pictures, and 1 KiB for each job's columns."""
+    return sum(map(len, message.images)) + 1024 * len(message.seqs)

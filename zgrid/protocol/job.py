@@ -1,0 +1,44 @@
+"""What a job is: one image, its place in the ledger, and the key under which its result is stored."""
+
+from enum import IntEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+KEY_BYTES = 16
+"""Length of a job's key: 128 bits, so that among ten million keys a collision has a chance below 1e-24."""
+
+
+class State(IntEnum):
+    """Where a job stands. The numbers are kept on disk: add to them, never change one.
+
+    SENT and FINISHED live in the ventilator's memory only; after a restart such a job is READY again.
+    """
+
+    READY = 0
+    DELAYED = 1
+    STORED = 2
+    DISCARDED = 3
+    BURIED = 4
+    CANCELLED = 5
+    SENT = 6
+    FINISHED = 7
+
+
+OPEN = frozenset({State.READY, State.DELAYED, State.SENT, State.FINISHED})
+CLOSED = frozenset(State) - OPEN
+
+
+class Offer(NamedTuple):
+    """An image that a source offers: not accepted before the ledger has it on disk."""
+
+    uri: str
+    size: int
+    mtime_ns: int
+
+
+def job_key(uri: str, size: int, mtime_ns: int) -> bytes:
+    """Return the 16-byte key of one version of one image: BLAKE2b over its URI, size in bytes and time of change in ns.
+
+    The same file makes the same key on every run, so a second run over a folder does only what is new or changed.
+    """
+    return blake2b(f"{uri}\0{size}\0{mtime_ns}".encode("utf-8", "surrogateescape"), digest_size=KEY_BYTES).digest()

@@ -1,0 +1,153 @@
+"""A lane: the one worker behind it, what it may do, and exactly which jobs are there."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+from zgrid.protocol.flow import Pace, Terms
+from zgrid.protocol.job import State
+
+
+class Job:
+    """An open job in the ventilator's memory. ``failures``: attempts that were charged to it."""
+
+    __slots__ = (
+        "accepted_ms", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "seq", "size", "state",
+        "suspect", "uri",
+    )  # fmt: skip
+
+    def __init__(
+        self, seq: int, key: bytes, uri: str, size: int, mtime_ns: int, priority: int, failures: int, chain: int,
+        accepted_ms: int,
+    ) -> None:  # fmt: skip
+        self.seq = seq
+        self.key = key
+        self.uri = uri
+        self.size = size
+        self.mtime_ns = mtime_ns
+        self.priority = priority
+        self.failures = failures
+        self.chain = chain
+        self.accepted_ms = accepted_ms
+        self.state = State.READY
+        self.lane = 0
+        self.suspect = failures > 0
+        self.finished_at = 0.0
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is under way or comes next, from 1."""
+        return self.failures + 1
+
+
+def filters_of(chain: str) -> frozenset[str]:
+    """Return the names of the filters in a chain's text, such as ``"faces highlight:width_px=4"``."""
+    return frozenset(step.partition(":")[0] for step in chain.split())
+
+
+class Stage(Enum):
+    """How far a lane has come."""
+
+    OPENING = "opening"
+    READY = "ready"
+    LEAVING = "leaving"
+
+
+class Lane:
+    """One worker's lane. ``sent`` keeps the lane's order; ``finished`` waits for the sink's word."""
+
+    __slots__ = (
+        "_able", "address", "done", "failed", "filters", "finished", "head_since", "host", "id", "pace", "peer", "procs",
+        "running", "sent", "serial", "singles", "stage", "unsettled_bytes", "worker",
+    )  # fmt: skip
+
+    def __init__(self, lane: int, peer: bytes, worker: str, host: str, procs: int, filters: dict[str, str]) -> None:
+        self.id = lane
+        self.peer = peer
+        self.worker = worker
+        self.host = host
+        self.procs = max(1, procs)
+        self.filters = filters
+        self.stage = Stage.OPENING
+        self.address = ""
+        self.pace = Pace()
+        self.sent: dict[int, Job] = {}
+        self.singles: set[int] = set()
+        self.finished: dict[int, Job] = {}
+        self.running: dict[int, float] = {}
+        self.unsettled_bytes = 0
+        self.head_since = 0.0
+        self.done = 0
+        self.failed = 0
+        self.serial = 0
+        self._able: dict[str, bool] = {}
+
+    def can(self, chain: str) -> bool:
+        """Whether this worker has every filter of the chain."""
+        able = self._able.get(chain)
+        if able is None:
+            able = self._able[chain] = filters_of(chain) <= self.filters.keys()
+        return able
+
+    def heard(self, serial: int) -> None:
+        """Note a report's number. Beats tell the worker up to which one all have come; it sends the rest again."""
+        if serial == self.serial + 1:
+            self.serial = serial
+
+    def touch(self, running: dict[int, float], now: float) -> None:
+        """Note what runs at the worker; progress of a job begins its time-to-run anew."""
+        if any(far > self.running.get(seq, -1.0) for seq, far in running.items()):
+            self.head_since = now
+        self.running = running
+
+    def overdue(self, now: float, patience_s: float) -> bool:
+        """Whether the first job should long have been reported.
+
+        A job that the worker's beats do not show as running may wait behind other ventilators' jobs: it gets more time.
+        """
+        if not self.sent:
+            return False
+        head = next(iter(self.sent))
+        return now - self.head_since > (patience_s if head in self.running else 3 * patience_s)
+
+    def idle(self) -> int:
+        """Return how many of the worker's children have nothing to do."""
+        return self.procs - len(self.sent) if self.stage is Stage.READY else 0
+
+    def room(self, terms: Terms) -> int:
+        """Return how many more jobs the worker may have, by its pace and by what is not settled, whatever their size."""
+        if self.stage is not Stage.READY:
+            return 0
+        credit = self.pace.credit(self.procs, terms.window_ms / 1000)
+        unsettled = len(self.sent) + len(self.finished)
+        room = min(credit - len(self.sent), max(terms.unsettled_jobs_max, 2 * self.procs) - unsettled)
+        # A message for every single credit would make many small ones: wait until a quarter of the window is free.
+        return room if room * 4 >= credit or len(self.sent) < self.procs else 0
+
+    def fits(self, size: int, terms: Terms) -> bool:
+        """Whether ``size`` bytes more may be unsettled; a job for each child and one more always may."""
+        return self.unsettled_bytes + size <= terms.unsettled_bytes_max or len(self.sent) <= self.procs
+
+    def put(self, jobs: Iterable[Job], *, single: bool, now: float) -> None:
+        """Note that these jobs go out on the lane, behind what is there."""
+        if not self.sent:
+            self.pace.begun(now)
+            self.head_since = now
+        for job in jobs:
+            self.sent[job.seq] = job
+            self.unsettled_bytes += job.size
+            if single:
+                self.singles.add(job.seq)
+
+    def take(self, seq: int) -> Job | None:
+        """Note that a job is no longer at the worker; its bytes stay unsettled until ``release``."""
+        self.singles.discard(seq)
+        return self.sent.pop(seq, None)
+
+    def suspects(self) -> list[int]:
+        """Return the jobs that the worker had surely started, if it died now: the first in line, if sent singly.
+
+        An agent that gives jobs to its children one by one starts them in the lane's order, so the first ``procs`` that
+        it has not reported are running. Jobs that it may start in chunks are only suspected; they go out singly next.
+        """
+        head = [seq for seq, _ in zip(self.sent, range(self.procs), strict=False)]
+        return [seq for seq in head if seq in self.singles]

@@ -1,0 +1,147 @@
+"""The ventilator's bookkeeping: everything for the ledger in order, gathered into few commits, none of them waited for.
+
+An entry is a call that can be made again: when a commit fails (a full disk), all since the last good one are kept and
+entered anew after a pause. Nothing is accepted meanwhile, and nothing in flight is lost or stopped.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from zgrid.errors import StoreError
+from zgrid.protocol.job import Offer
+from zgrid.protocol.window import Row
+from zgrid.store.committer import Committer
+from zgrid.store.rows import JobLedger
+
+Entry = Callable[[], object]
+
+ENTRIES_PER_COMMIT_MAX = 4096
+"""A full batch: it is committed at once, so that a failed commit has little to enter anew."""
+
+AGAIN_S = 1.0
+AGAIN_S_MAX = 30.0
+
+
+class Books:
+    """Owns the ledger's transactions. ``gather_s``: how long entries may gather under load, in seconds.
+
+    ``accepted`` is called with the rows of jobs once they are on disk, and ``failed`` with a sentence when the disk
+    refuses; ``wake`` must make the loop call ``turn`` soon, from any thread.
+    """
+
+    def __init__(
+        self,
+        ledger: JobLedger,
+        gather_s: float,
+        *,
+        wake: Callable[[], None],
+        accepted: Callable[[list[Row]], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self.ledger = ledger
+        self.failing = False
+        self._gather_s = gather_s
+        self._committer = Committer(wake, "ledger")
+        self._accepted = accepted
+        self._failed = failed
+        self._waiting: deque[Entry] = deque()
+        self._entered: list[Entry] = []
+        self._reads: deque[Entry] = deque()
+        self._rows: list[Row] = []
+        self._committed_at = 0.0
+        self._again_at = 0.0
+        self._pause_s = AGAIN_S
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was entered is on disk."""
+        return not (self._waiting or self._entered or self._committer.busy)
+
+    @property
+    def backlog(self) -> int:
+        """How many entries are not on disk yet."""
+        return len(self._waiting) + len(self._entered)
+
+    def enter(self, entry: Entry) -> None:
+        """Write something, in order; at the next turn at the latest."""
+        self._waiting.append(entry)
+
+    def offer(self, offers: Sequence[Offer], chain: str, now_ms: int) -> None:
+        """Accept what is new of these; ``accepted`` hears of it once it is on disk."""
+
+        def entry() -> None:
+            self._rows += self.ledger.accept(offers, self.ledger.chain_id(chain), now_ms)
+
+        self.enter(entry)
+
+    def read(self, read: Entry) -> None:
+        """Read what is durable: the call is made when nothing uncommitted is in the ledger."""
+        self._reads.append(read)
+
+    def turn(self, now: float) -> None:
+        """Take in finished commits, make waiting entries, and commit when it is time to."""
+        for done in self._committer.take():
+            self._took(done.error, now)
+        if self._committer.busy or now < self._again_at:
+            return
+        if not self.ledger.dirty:
+            while self._reads:
+                self._reads.popleft()()
+        try:
+            while self._waiting and len(self._entered) < ENTRIES_PER_COMMIT_MAX:
+                self._waiting[0]()
+                self._entered.append(self._waiting.popleft())
+        except StoreError as error:
+            self._broke(error, now)
+            return
+        full = len(self._entered) >= ENTRIES_PER_COMMIT_MAX or bool(self._reads)
+        if self.ledger.dirty and (full or now - self._committed_at >= self._gather_s):
+            self._committer.submit(self.ledger.commit)
+        elif not self.ledger.dirty:
+            self._entered.clear()
+            self._announce()
+
+    def due_s(self, now: float) -> float | None:
+        """Return in how many seconds ``turn`` has something to do; None when only news can change that."""
+        if self._committer.busy or not (self._waiting or self._entered or self._reads):
+            return None
+        return max(0.0, self._again_at - now, self._committed_at + self._gather_s - now)
+
+    def close(self, now: float) -> None:
+        """Put everything on disk and let go of the ledger. Raises StoreError where the disk refuses."""
+        for done in self._committer.close():
+            self._took(done.error, now)
+        if not self.failing:
+            while self._waiting:
+                self._waiting.popleft()()
+            self.ledger.commit()
+        self.ledger.close()
+
+    def _took(self, error: BaseException | None, now: float) -> None:
+        if isinstance(error, StoreError):
+            self._broke(error, now)
+            return
+        if error is not None:
+            raise error
+        self._committed_at = now
+        self._entered.clear()
+        self.failing = False
+        self._pause_s = AGAIN_S
+        self._announce()
+
+    def _announce(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            self._accepted(rows)
+
+    def _broke(self, error: StoreError, now: float) -> None:
+        """Nothing since the last commit is in the ledger: make all of it wait again, in its order."""
+        if self.ledger.dirty:
+            self.ledger.rollback()
+        self._rows.clear()
+        self._waiting.extendleft(reversed(self._entered))
+        self._entered.clear()
+        self.failing = True
+        self._again_at = now + self._pause_s
+        self._pause_s = min(AGAIN_S_MAX, 2 * self._pause_s)
+        self._failed(str(error))

@@ -1,0 +1,267 @@
+"""The sink: results in, pictures and rows on disk, and only then the word that closes a job."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from zgrid import __version__
+from zgrid.errors import EXIT_OK, StoreError
+from zgrid.log import Event, RateLimit, configure
+from zgrid.protocol import intake as fx
+from zgrid.protocol.effects import Log as LogEffect
+from zgrid.protocol.effects import Reply
+from zgrid.protocol.intake import Intake
+from zgrid.protocol.messages import Answer, Question, Results
+from zgrid.roles.rate import Rate
+from zgrid.roles.rows import results_of
+from zgrid.roles.signals import Signals
+from zgrid.settings import SinkSettings
+from zgrid.store.committer import Committer, Done
+from zgrid.store.pictures import Pictures
+from zgrid.store.results import Results as Database
+from zgrid.store.sink_store import SinkStore
+from zgrid.transport.address import neighbour
+from zgrid.transport.clock import new_boot, wall_ms
+from zgrid.transport.clock import now as clock_now
+from zgrid.transport.loop import Loop
+from zgrid.transport.post import Post
+from zgrid.transport.sockets import bind, control_router, intake_pull, open_context
+
+RESULTS_PER_TURN_MAX = 64
+
+WARNINGS = frozenset({"store_failed", "disk_full"})
+
+STOP_S_MAX = 10.0
+"""How long a sink that is asked to stop may try to store what it has taken in; the rest is sent again."""
+
+
+def serve(settings: SinkSettings) -> int:
+    """Run a sink until it is asked to stop; return its exit status.
+
+    Raises SettingsError where it cannot start, StoreError where its database or folder cannot be used.
+    """
+    sys.setswitchinterval(0.001)  # the store's thread must not wait 5 ms for the loop after each statement
+    with ExitStack() as stack:
+        return SinkRole(settings, stack).run()
+
+
+class SinkRole:
+    """Everything of one sink, joined to one loop. ``stack`` closes what it opens."""
+
+    def __init__(self, settings: SinkSettings, stack: ExitStack) -> None:
+        self.settings = settings
+        self.log = configure("sink", settings.name, settings.log_level)
+        self.log.info(Event.SETTINGS, **settings.for_log())
+        self.limit = RateLimit()
+        self.loop = Loop()
+        stack.callback(self.loop.close)
+        # The pictures first: that makes the folder in whose parent the database is by default.
+        pictures = Pictures(settings.pictures)
+        stack.callback(pictures.close)
+        self.store = SinkStore(Database(settings.db), pictures)
+        stack.callback(self.store.close)
+        self.committer = Committer(self.loop.wake, "store")
+        stack.callback(self.committer.close)
+        self._open_sockets(stack)
+        self.machine = Intake(
+            settings.name, new_boot(), self.intake_address, settings.commit_interval_ms / 1000, settings.held_bytes_max
+        )
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
+        self.rate = Rate(clock_now())
+        self.began = clock_now()
+        self.faces = 0
+        self.swept = 0
+        self._sweep: Iterator[int] | None = self.store.sweep()
+        self._reading = True
+        self._stop_at: float | None = None
+        self._perform: dict[type, Callable[[Any], None]] = {
+            fx.Store: self._put,
+            fx.Lookup: self._look_up,
+            Reply: self._reply,
+            LogEffect: self._log,
+        }
+
+    def run(self) -> int:
+        """Store until told to stop; return the exit status."""
+        self.loop.on_wake(self._woken)
+        self.loop.every(0.1, self._tick)
+        self.loop.after = self._turned
+        self.loop.due_s = lambda: self.machine.due_s(clock_now())
+        self.loop.run()
+        self.log.info(Event.STOPPED, status=EXIT_OK, stored=self.machine.counts["stored"])
+        return EXIT_OK
+
+    def _open_sockets(self, stack: ExitStack) -> None:
+        context = open_context()
+        stack.callback(context.term)
+        router = control_router(context)
+        stack.callback(router.close)
+        self.address = bind(router, self.settings.bind, "--bind")
+        pull = intake_pull(context)
+        stack.callback(pull.close)
+        self.intake_address = bind(
+            pull, neighbour(self.settings.bind, "intake", self.settings.intake_port), "--intake-port"
+        )
+        self.control = Post(router, self._complain, routed=True)
+        self.results = Post(pull, self._complain)
+        self.loop.watch(router, self._read_control)
+        self.loop.watch(pull, self._read_results)
+        self.log.info(Event.LISTENING, address=self.address, intake=self.intake_address)
+
+    # -- what happens
+
+    def _read_control(self) -> None:
+        for peer, message in self.control.receive():
+            if type(message) is Question:
+                self.control.send(Answer(id=message.id, body=self._answer(message.body)), peer)
+            else:
+                self._do(self.machine.received(peer, message, clock_now()))
+
+    def _read_results(self) -> None:
+        for _ in range(RESULTS_PER_TURN_MAX):
+            if self.machine.full:
+                break
+            received = self.results.receive(1)
+            if not received:
+                break
+            message = received[0][1]
+            if type(message) is Results:
+                self._do(self.machine.results(message, clock_now()))
+
+    def _woken(self) -> None:
+        for done in self.committer.take():
+            self._done(done)
+        if self.signals.asked and self._stop_at is None:
+            self.log.info(Event.DRAINING, reason="asked to stop")
+            self._stop_at = clock_now() + STOP_S_MAX
+            self.loop.forget(self.results.socket)
+            self._reading = False
+
+    def _done(self, done: Done) -> None:
+        now = clock_now()
+        if isinstance(done.token, fx.Store):
+            if done.error is None:
+                new, known = done.value
+                self.rate.add(new, now)
+                self._do(self.machine.stored(known, now))
+            elif isinstance(done.error, StoreError):
+                self._do(self.machine.store_failed(str(done.error), now))
+            else:
+                raise done.error
+        elif isinstance(done.token, fx.Lookup):
+            if isinstance(done.error, StoreError):
+                return  # the ventilator asks again
+            if done.error is not None:
+                raise done.error
+            self._do(self.machine.looked_up(done.token, done.value))
+        elif done.error is not None and not isinstance(done.error, StoreError):
+            raise done.error
+
+    def _tick(self) -> None:
+        self._do(self.machine.tick(clock_now()))
+        if self._sweep is not None and not self.committer.busy:
+            self.committer.submit(self._sweep_some, "sweep")
+
+    def _turned(self) -> None:
+        now = clock_now()
+        self._do(self.machine.tick(now))
+        if self._stop_at is None:
+            self._open_or_shut()
+        elif (self.machine.idle and not self.committer.busy) or now > self._stop_at:
+            self.loop.stop()
+
+    def _open_or_shut(self) -> None:
+        """Read results only while there is room for them: a slow disk slows the workers and fills no memory."""
+        if self.machine.full and self._reading:
+            self.loop.forget(self.results.socket)
+            self._reading = False
+        elif not self.machine.full and not self._reading:
+            self.loop.watch(self.results.socket, self._read_results)
+            self._reading = True
+
+    # -- effects
+
+    def _do(self, effects: Iterable[fx.Effect]) -> None:
+        """Perform effects in order."""
+        for effect in effects:
+            self._perform[type(effect)](effect)
+
+    def _put(self, effect: fx.Store) -> None:
+        self.committer.submit(partial(self._store, effect.batch), effect)
+
+    def _store(self, batch: list[Results]) -> tuple[int, int]:
+        """In the store's thread: put a batch on disk and log it; return how many were new and how many known."""
+        wall = wall_ms()
+        results = [result for message in batch for result in results_of(message, wall)]
+        put = self.store.put(results)
+        lines = []
+        for row, faces, _ in results:
+            if row.key in put.new:
+                put.new.discard(row.key)  # of one key twice in a batch one was stored
+                self.faces += len(faces)
+                lines.append(
+                    {
+                        "job": row.seq, "key": row.key.hex(), "uri": row.uri, "worker": row.worker,
+                        "attempt": row.attempt, "faces": len(faces), "wait_ms": round(row.wait_ms, 1),
+                        "work_ms": round(row.work_ms, 1),
+                    }
+                )  # fmt: skip
+        self.log.lines(Event.JOB_STORED, lines)
+        return len(lines), len(results) - len(lines)
+
+    def _look_up(self, effect: fx.Lookup) -> None:
+        def look() -> set[bytes]:
+            stored = self.store.results.stored(effect.ledger, effect.seqs)
+            return {effect.keys[at * 16 : at * 16 + 16] for at, seq in enumerate(effect.seqs) if seq in stored}
+
+        self.committer.submit(look, effect)
+
+    def _reply(self, effect: Reply) -> None:
+        self.control.send(effect.message, effect.peer)
+
+    def _log(self, effect: LogEffect) -> None:
+        event = Event[effect.event.upper()]
+        fields = dict(effect.fields)
+        if event is Event.STORE_FAILED and "full" in str(fields.get("reason")):
+            event = Event.DISK_FULL
+        self._limited(event, effect.subject, fields)
+
+    # -- inside
+
+    def _sweep_some(self) -> None:
+        """In the store's thread: one step of removing pictures that no row names, left by a crash."""
+        assert self._sweep is not None
+        try:
+            self.swept += next(self._sweep)
+        except StopIteration:
+            self._sweep = None
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("what") != "status":
+            return {"error": f"this is a sink; it does not know the question {body.get('what')!r}"}
+        now = clock_now()
+        return {
+            "version": __version__,
+            "name": self.settings.name,
+            "role": "sink",
+            "uptime_ms": round((now - self.began) * 1000),
+            "stored": self.machine.counts["stored"],
+            "duplicates": self.machine.counts["duplicate"],
+            "faces": self.faces,
+            "held_bytes": self.machine.held_bytes,
+            "rate_per_s": round(self.rate.per_s(now), 2),
+            "ventilators": len(self.machine.peers),
+        }
+
+    def _complain(self, peer: str, sentence: str) -> None:
+        self._limited(Event.PEER_ERROR, peer, {"peer": peer, "reason": sentence})
+
+    def _limited(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
+        """Write a line, unless the same was written less than a minute ago."""
+        count = self.limit.take(event, subject, clock_now())
+        if count is not None:
+            more = {"count": count} if count else {}
+            (self.log.warning if event in WARNINGS else self.log.info)(event, **fields, **more)

@@ -1,0 +1,304 @@
+"""The worker: one agent for a machine, which takes jobs off its lanes, has children run them, and pushes results."""
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from zgrid.errors import EXIT_OK
+from zgrid.log import Event, RateLimit, configure
+from zgrid.protocol import agent_effects as fx
+from zgrid.protocol.assignment import Returned
+from zgrid.protocol.duty import Duty
+from zgrid.protocol.effects import Log as LogEffect
+from zgrid.protocol.messages import Jobs
+from zgrid.roles import pool
+from zgrid.roles.link import Made
+from zgrid.roles.signals import Signals
+from zgrid.settings import WorkerSettings
+from zgrid.transport.address import reach
+from zgrid.transport.clock import host_identity, new_boot
+from zgrid.transport.clock import now as clock_now
+from zgrid.transport.loop import Loop
+from zgrid.transport.outbox import Outbox
+from zgrid.transport.post import Post
+from zgrid.transport.sockets import control_dealer, lane_pull, open_context
+
+RESULTS_WAITING_BYTES_MAX = 64 << 20
+"""Results that sinks have not taken; beyond that the children get nothing new, and so the ventilators notice."""
+
+LANE_MESSAGES_PER_TURN_MAX = 16
+
+WARNINGS = frozenset({"worker_refused", "ventilator_gone"})
+
+
+def serve(settings: WorkerSettings) -> int:
+    """Run a worker until it is asked to stop; return its exit status. Raises SettingsError where it cannot start."""
+    sys.setswitchinterval(0.001)
+    with ExitStack() as stack:
+        return WorkerRole(settings, stack).run()
+
+
+class WorkerRole:
+    """Everything of one worker's agent, joined to one loop. ``stack`` closes what it opens."""
+
+    def __init__(self, settings: WorkerSettings, stack: ExitStack) -> None:
+        self.settings = settings
+        self.log = configure("worker", settings.name, settings.log_level)
+        self.log.info(Event.SETTINGS, **settings.for_log())
+        self.limit = RateLimit()
+        self.loop = Loop()
+        stack.callback(self.loop.close)
+        self.boot = new_boot()
+        self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
+        self.context = open_context()
+        stack.callback(self.context.term)
+        stack.callback(self._close_sockets)
+        self.controls: list[Post] = []
+        self.lanes: dict[int, Post] = {}
+        self.outboxes: dict[str, Outbox] = {}
+        for index, address in enumerate(settings.ventilators):
+            post = Post(control_dealer(self.context, self.boot, address), self._complain)
+            self.controls.append(post)
+            self.loop.watch(post.socket, partial(self._read_control, index))
+        self.pool = pool.Pool(settings.procs, chains={}, memory_bytes_max=settings.child_memory_bytes_max)
+        stack.callback(self.pool.close)
+        self.loop.watch(self.pool.fileno(), self._read_pool)
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
+        self._chains: dict[str, int] = {}
+        self._stop_at: float | None = None
+        self._told_filters = False
+        self._perform: dict[type, Callable[[Any], None]] = {
+            fx.Tell: self._tell,
+            fx.ConnectLane: self._connect_lane,
+            fx.CloseLane: self._close_lane,
+            fx.Assign: self._assign,
+            fx.Kill: self._kill,
+            fx.Push: self._push,
+            LogEffect: self._log,
+        }
+
+    def run(self) -> int:
+        """Work until told to stop; return the exit status."""
+        self.loop.every(0.1, self._tick)
+        self.loop.on_wake(self._woken)
+        self.loop.due_s = self._due_s
+        self.pool.start(clock_now())
+        self.loop.run()
+        self.log.info(Event.STOPPED, status=EXIT_OK)
+        return EXIT_OK
+
+    # -- what happens
+
+    def _read_control(self, index: int) -> None:
+        for _, message in self.controls[index].receive():
+            self._do(self.duty.received(index, message, clock_now()))
+
+    def _read_lane(self, index: int) -> None:
+        post = self.lanes.get(index)
+        for _, message in post.receive(LANE_MESSAGES_PER_TURN_MAX) if post else ():
+            if type(message) is Jobs:
+                self._do(self.duty.work(index, message, clock_now()))
+
+    def _read_pool(self) -> None:
+        now = clock_now()
+        for news in self.pool.service(now):
+            if isinstance(news, pool.Results):
+                self._do(self.duty.returned(news.child, self._returned(news), now))
+            elif isinstance(news, pool.Ready):
+                self._ready(news, now)
+            elif isinstance(news, pool.Died):
+                self._died(news, now)
+            else:
+                self._made(news.made)
+
+    def _ready(self, news: pool.Ready, now: float) -> None:
+        for made in news.chains:
+            self._made(made)
+        self.log.debug(Event.CHILD_STARTED, child=news.child, pid=news.pid)
+        if not self._told_filters:
+            self._told_filters = True
+            for name, why in news.missing.items():
+                self._limited(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
+        self._do(self.duty.child_ready(news.child, news.filters, now))
+
+    def _made(self, made: Made) -> None:
+        """A child has built a chain, or says why it cannot; then its jobs fail with that reason."""
+        text = next(text for text, number in self._chains.items() if number == made.chain)
+        self.duty.versions[text] = made.version or ""
+
+    def _died(self, news: pool.Died, now: float) -> None:
+        if news.again_in_s is None and not news.rest and news.started_token is None:
+            return  # it was asked to end
+        why = {
+            "reason": _why(news),
+            "exit": news.exit,
+            "signal": news.signal,
+            "stderr": news.stderr_tail,
+        }
+        overran = self.duty.children[news.child].overran
+        self._limited(
+            Event.CHILD_OVERRAN if overran else Event.CHILD_DIED,
+            str(why["reason"]),
+            {"child": news.child, "pid": news.pid, **why, "again_in_s": news.again_in_s},
+        )
+        self._do(self.duty.child_died(news.child, news.started_token, why, now))
+
+    def _tick(self) -> None:
+        now = clock_now()
+        for child in self.duty.children:
+            if child.ranges:
+                seen = self.pool.progress(child.index, now)
+                fraction = -1.0 if seen.fraction is None else seen.fraction
+                self._do(self.duty.observed(child.index, seen.token, seen.moved, fraction, now))
+        self._do(self.duty.tick(now))
+        self._read_pool()
+        if self._stop_at is not None:
+            self._stopping(now)
+
+    def _woken(self) -> None:
+        now = clock_now()
+        if self.signals.asked and self._stop_at is None:
+            self._stop_at = now + self.settings.stop_ms / 1000
+            self.log.info(Event.DRAINING, reason="asked to stop", stop_ms=self.settings.stop_ms)
+            self._do(self.duty.leave(now))
+        elif self.signals.asked > 1:
+            self._stop_at = now
+        if self._stop_at is not None:
+            self._stopping(now)
+
+    def _stopping(self, now: float) -> None:
+        """End when what runs is done and its results are out, or when the time for that is over."""
+        assert self._stop_at is not None
+        waiting = any(outbox.waiting_bytes for outbox in self.outboxes.values())
+        if now < self._stop_at and (not self.duty.idle or waiting):
+            return
+        self._do(self.duty.hand_back(now))
+        self._do(self.duty.farewell("stopped"))
+        self.loop.stop()
+
+    # -- effects
+
+    def _do(self, effects: Iterable[fx.Effect]) -> None:
+        """Perform effects in order."""
+        for effect in effects:
+            self._perform[type(effect)](effect)
+
+    def _tell(self, effect: fx.Tell) -> None:
+        self.controls[effect.ventilator].send(effect.message)
+
+    def _connect_lane(self, effect: fx.ConnectLane) -> None:
+        index = effect.ventilator
+        address = reach(effect.address, self.settings.ventilators[index])
+        post = self.lanes[index] = Post(lane_pull(self.context, address), self._complain)
+        self.loop.watch(post.socket, partial(self._read_lane, index))
+
+    def _close_lane(self, effect: fx.CloseLane) -> None:
+        post = self.lanes.pop(effect.ventilator, None)
+        if post is not None:
+            self.loop.forget(post.socket)
+            post.close()
+
+    def _assign(self, effect: fx.Assign) -> None:
+        batch = effect.batch
+        chain = self._chain(batch.chain)
+        images = batch.images or (None,) * len(batch.seqs)
+        places = range(effect.start, effect.stop)
+        chunk = [
+            (batch.token + at, batch.uris[at], batch.sizes[at], batch.mtimes_ns[at], chain, images[at]) for at in places
+        ]
+        self.pool.assign(effect.child, chunk)  # refused only by a child that is dying: its death gives them back
+
+    def _kill(self, effect: fx.Kill) -> None:
+        child = self.duty.children[effect.child]
+        if not self.pool.kill(effect.child, effect.why, child.token):
+            child.overran = False  # it has gone on to another job in the meantime
+
+    def _push(self, effect: fx.Push) -> None:
+        index = next(i for i, employer in enumerate(self.duty.employers) if effect.address in employer.sinks)
+        address = reach(effect.address, self.settings.ventilators[index])
+        outbox = self.outboxes.get(address)
+        if outbox is None:
+            outbox = self.outboxes[address] = Outbox(self.context, address)
+        if outbox.waiting_bytes:
+            outbox.push(effect.results)
+        elif not outbox.push(effect.results):
+            self.loop.watch(outbox.socket, partial(self._flush, outbox), writable=True)
+        self._weigh()
+
+    def _flush(self, outbox: Outbox) -> None:
+        if outbox.flush():
+            self.loop.forget(outbox.socket)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Give children nothing new while too many results wait for sinks."""
+        waiting = sum(outbox.waiting_bytes for outbox in self.outboxes.values())
+        blocked = waiting > RESULTS_WAITING_BYTES_MAX
+        if self.duty.blocked and not blocked:
+            self.duty.blocked = False
+            self._do(self.duty.assign(clock_now()))
+        self.duty.blocked = blocked
+
+    def _log(self, effect: LogEffect) -> None:
+        fields = dict(effect.fields)
+        if "ventilator" in fields:
+            fields["ventilator"] = self.settings.ventilators[fields["ventilator"]]
+        self._limited(Event[effect.event.upper()], effect.subject, fields)
+
+    # -- inside
+
+    def _due_s(self) -> float | None:
+        wake_at = self.pool.wake_at()
+        return None if wake_at is None else max(0.0, wake_at - clock_now())
+
+    def _chain(self, text: str) -> int:
+        """Return the number by which the children know a chain; tell them of a new one."""
+        number = self._chains.get(text)
+        if number is None:
+            number = self._chains[text] = len(self._chains) + 1
+            self.pool.chain(number, text)
+        return number
+
+    def _returned(self, news: pool.Results) -> Returned:
+        columns = news.columns
+        return Returned(
+            codes=list(columns.codes),
+            reads=columns.reads,
+            works=columns.works,
+            widths=columns.widths,
+            heights=columns.heights,
+            formats=columns.formats,
+            digests=columns.digests,
+            notes=columns.notes,
+            media=columns.media,
+            reasons={at: {"reason": reason} for at, reason in enumerate(columns.reasons) if reason is not None},
+            pictures={at: picture for at, picture in enumerate(columns.pictures) if picture is not None},
+        )
+
+    def _complain(self, peer: str, sentence: str) -> None:
+        self._limited(Event.PEER_ERROR, peer, {"peer": peer, "reason": sentence})
+
+    def _limited(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
+        """Write a line, unless the same was written less than a minute ago."""
+        count = self.limit.take(event, subject, clock_now())
+        if count is not None:
+            more = {"count": count} if count else {}
+            (self.log.warning if event in WARNINGS else self.log.info)(event, **fields, **more)
+
+    def _close_sockets(self) -> None:
+        for post in (*self.controls, *self.lanes.values()):
+            post.close()
+        for outbox in self.outboxes.values():
+            outbox.close()
+
+
+def _why(news: pool.Died) -> str:
+    """Say how a child ended."""
+    if news.killed_because:
+        return f"the child was killed: {news.killed_because}"
+    if news.signal:
+        return f"the child died of signal {news.signal}"
+    return f"the child ended with status {news.exit}"

@@ -1,0 +1,123 @@
+"""How a batch becomes one large statement, on SQLite and on PostgreSQL.
+
+The sink's store step runs beside a busy main loop, where each statement, and each row that is fetched, costs a wait for
+Python's lock. So a question has one value as its answer: all that was found, with commas between.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, Protocol
+
+from sqlalchemy import Column, Double
+from sqlalchemy.dialects import postgresql
+
+from zgrid.store import tables
+from zgrid.store.tables import FaceRow, ImageRow
+
+Rows = Sequence[tuple[Any, ...]]
+Batch = tuple[str, tuple[Any, ...]]
+"""A statement and its values."""
+
+_COLUMNS = {"images": ", ".join(ImageRow._fields), "faces": ", ".join(FaceRow._fields)}
+
+
+class Batches(Protocol):
+    """What a database needs to insert rows and to be asked for many at once."""
+
+    def asked(self, rows: Sequence[ImageRow]) -> Rows:
+        """Return what "known" is asked with for these rows."""
+
+    def of(self, name: str, rows: Rows, *values: Any) -> Iterator[Batch]:
+        """Yield the statements of this name for all the rows; ``values`` stand in front of them."""
+
+
+class SqliteBatches(Batches):
+    """Every value is bound by itself, so a statement is made for a number of rows, and filled up with rows of NULL."""
+
+    ROWS_MAX = 1024
+    """Rows in one statement: with the 20 columns of an image two thirds of what SQLite binds to one."""
+
+    ROWS_STEP = 64
+    """Statements are made for one row and for multiples of this, so that there are few of them to prepare."""
+
+    INSERT = """
+        INSERT INTO {table} ({columns})
+        SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"""
+    TEXTS: dict[str, str] = {  # noqa: RUF012  a constant
+        "images": INSERT,
+        "faces": INSERT,
+        "known": """
+            WITH asked (uri, key) AS (VALUES {values})
+            SELECT group_concat(hex(images.key)) FROM asked CROSS JOIN images
+            ON images.uri = asked.uri AND images.key = asked.key""",
+        "stored": "SELECT group_concat(seq) FROM images WHERE ledger = ? AND seq IN ({list})",
+        "named": "SELECT group_concat(picture) FROM images WHERE picture IN ({list})",
+    }
+
+    def __init__(self) -> None:
+        self._statements: dict[tuple[str, int], str] = {}
+
+    def asked(self, rows: Sequence[ImageRow]) -> Rows:
+        """Return (uri, key) of each row: the index is over both."""
+        return [(row.uri, row.key) for row in rows]
+
+    def of(self, name: str, rows: Rows, *values: Any) -> Iterator[Batch]:
+        """Yield a statement for each 1024 rows."""
+        for at in range(0, len(rows), self.ROWS_MAX):
+            part = rows[at : at + self.ROWS_MAX]
+            width, room = len(part[0]), -(-len(part) // self.ROWS_STEP) * self.ROWS_STEP if len(part) > 1 else 1
+            padding = repeat(None, (room - len(part)) * width)
+            yield self._statement(name, room, width), (*values, *chain.from_iterable(part), *padding)
+
+    def _statement(self, name: str, rows: int, width: int) -> str:
+        text = self._statements.get((name, rows))
+        if text is None:
+            row = ", ".join(["?"] * width)
+            text = self._statements[name, rows] = self.TEXTS[name].format(
+                table=name,
+                columns=_COLUMNS.get(name),
+                values=", ".join([f"({row})"] * rows),
+                list=", ".join([row] * rows),
+            )
+        return text
+
+
+class PostgresqlBatches(Batches):
+    """A column is one value, an array; so there is one statement for any number of rows."""
+
+    INSERT = "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
+    TEXTS: dict[str, str] = {  # noqa: RUF012  a constant
+        "images": INSERT,
+        "faces": INSERT,
+        "known": "SELECT string_agg(encode(key, 'hex'), ',') FROM images WHERE key = ANY(%s::bytea[])",
+        "stored": "SELECT string_agg(seq::text, ',') FROM images WHERE ledger = %s AND seq = ANY(%s::bigint[])",
+        "named": "SELECT string_agg(picture, ',') FROM images WHERE picture = ANY(%s::text[])",
+    }
+
+    def __init__(self) -> None:
+        images = [tables.images.c[name] for name in ImageRow._fields]
+        faces = [tables.faces.c[name] for name in FaceRow._fields]
+        self._columns: dict[str, list[Column[Any]]] = {"images": images, "faces": faces}
+
+    def asked(self, rows: Sequence[ImageRow]) -> Rows:
+        """Return the key of each row."""
+        return [(row.key,) for row in rows]
+
+    def of(self, name: str, rows: Rows, *values: Any) -> Iterator[Batch]:
+        """Yield one statement, if there are rows."""
+        if rows:
+            columns = self._columns.get(name, [None])
+            arrays = [_array(column, items) for column, items in zip(columns, zip(*rows, strict=True), strict=True)]
+            yield self._statement(name), (*values, *arrays)
+
+    def _statement(self, name: str) -> str:
+        types = [column.type.compile(postgresql.dialect()) for column in self._columns.get(name, [])]
+        arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
+        return self.TEXTS[name].format(table=name, columns=_COLUMNS.get(name), arrays=arrays)
+
+
+def _array(column: Column[Any] | None, items: Sequence[Any]) -> list[Any]:
+    """Return a column's items as PostgreSQL takes them: no NUL in a text, and no whole numbers among others."""
+    if column is not None and isinstance(column.type, Double):
+        return [None if item is None else float(item) for item in items]
+    return [item.replace("\0", "\ufffd") if isinstance(item, str) else item for item in items]

@@ -1,0 +1,56 @@
+"""How the jobs of one event are kept: in blocks of neighbours, each packed into a few bytes."""
+
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+BLOCK_BITS = 12
+"""Jobs whose numbers agree above these bits are one block of 4096. ``schema.sql`` has the same number in an index."""
+
+
+class Span(NamedTuple):
+    """Jobs of one block. ``packed`` is None where it is all from ``first`` to ``last``."""
+
+    block: int
+    first: int
+    last: int
+    packed: bytes | None
+
+
+def block_of(seq: int) -> int:
+    """Return the number of the block that a job is in."""
+    return seq >> BLOCK_BITS
+
+
+def spans(seqs: Sequence[int]) -> Iterator[Span]:
+    """Pack job numbers, in any order, into one span for each block that they touch."""
+    ordered = sorted(set(seqs))
+    if not ordered:
+        return
+    if block_of(ordered[0]) == block_of(ordered[-1]):
+        yield _span(ordered)
+        return
+    for _, members in groupby(ordered, block_of):
+        yield _span(list(members))
+
+
+def _span(ordered: list[int]) -> Span:
+    first, last = ordered[0], ordered[-1]
+    if last - first + 1 == len(ordered):
+        return Span(block_of(first), first, last, None)
+    offsets = array("H", [seq - first for seq in ordered])
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    return Span(block_of(first), first, last, offsets.tobytes())
+
+
+def holds(packed: bytes | None, first: int, seq: int) -> bool:
+    """Say whether a job is in a span that begins at ``first`` and does not end before the job."""
+    if packed is None:
+        return True
+    offsets = array("H", packed)
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    return seq - first in offsets

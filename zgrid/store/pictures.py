@@ -1,0 +1,149 @@
+"""The sink's picture files: whole and on disk before a row names them, at most one for each key.
+
+A picture of the key ``abcdef...`` is ``ab/abcdef....jpg`` below the root. Everything else below the root is left alone.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from zgrid.errors import StoreError
+from zgrid.protocol.job import KEY_BYTES
+from zgrid.store.lock import FileLock
+
+SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+"""File name suffix of each media type; any other is `.bin`."""
+
+_NAME = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\.(jpg|png|webp|bin)")
+_SWEEP_FILES = 1000
+"""How many files one step of a sweep looks at: a few ms, in which nothing is stored."""
+
+_SYNCS_AT_ONCE = 8
+"""Files synced at the same time; the disk and its journal serve them together."""
+
+Picture = tuple[bytes, str | None, bytes | memoryview]
+"""(key, media type, the file's bytes)."""
+
+
+def picture_name(key: bytes, media: str | None) -> str:
+    """Return the path of a key's picture relative to the root, such as ``ab/abcdef....jpg``."""
+    assert len(key) == KEY_BYTES, f"a key has {KEY_BYTES} bytes, not {len(key)}"
+    name = key.hex()
+    return f"{name[:2]}/{name}{SUFFIXES.get(media or '', '.bin')}"
+
+
+class Pictures:
+    """The folder ``root``, which is made if it is not there; ``root/.lock`` keeps other sinks out.
+
+    ``at_step`` is called with a name before each step of a save. What an earlier sink had only begun to write is
+    removed at once; see ``sweep`` for the rest. Raises SettingsError where another sink is there, StoreError where the
+    disk refuses.
+    """
+
+    def __init__(self, root: Path | str, at_step: Callable[[str], None] = lambda _: None) -> None:
+        self.root = Path(root)
+        self._at_step = at_step
+        self._unfinished = self.root / ".tmp"
+        with self._errors():
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(
+            self.root / ".lock", f"another sink keeps its pictures in {self.root}: stop it, or name another folder"
+        )
+        self._folders: set[str] = set()
+        self._syncers = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="picture-sync")
+        try:
+            with self._errors(), os.scandir(self._unfinished) as entries:
+                for entry in entries:
+                    Path(entry.path).unlink()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other sinks use the folder; a second time does nothing."""
+        self._syncers.shutdown()
+        self._lock.close()
+
+    def save(self, pictures: Sequence[Picture]) -> list[str]:
+        """Write pictures and return their paths relative to the root; they are on disk when this returns.
+
+        A picture that is there already under the same key is replaced. Raises StoreError; then no half picture is left.
+        """
+        names = [picture_name(key, media) for key, media, _ in pictures]
+        drafts = [self._unfinished / name[3:] for name in names]
+        with self._errors():
+            try:
+                self._at_step("write pictures")
+                # list() waits for all and raises what the first of them raised.
+                list(self._syncers.map(_write, drafts, (data for _, _, data in pictures)))
+                self._at_step("move pictures")
+                for draft, name in zip(drafts, names, strict=True):
+                    self._make_folder(name[:2])
+                    draft.replace(self.root / name)
+            except BaseException:
+                for draft in drafts:
+                    with suppress(OSError):
+                        draft.unlink()
+                raise
+            self._at_step("sync folders")
+            list(self._syncers.map(_sync_folder, {self.root / name[:2] for name in names}))
+        return names
+
+    def sweep(self, named: Callable[[Sequence[str]], set[str]]) -> Iterator[int]:
+        """Remove pictures that no row names, a few at each step; yield how many of them were removed.
+
+        ``named`` returns those of the paths that a row names. Between two steps, and only there, pictures may be saved,
+        but each with its row: a sink runs one step whenever it has nothing to store.
+        """
+        for folder in range(256):
+            with self._errors(), suppress(FileNotFoundError), os.scandir(self.root / f"{folder:02x}") as entries:
+                ours = (entry.name for entry in entries if _NAME.fullmatch(entry.name))
+                while some := [f"{folder:02x}/{name}" for name in islice(ours, _SWEEP_FILES)]:
+                    orphans = set(some) - named(some)
+                    for name in orphans:
+                        (self.root / name).unlink()
+                    yield len(orphans)
+
+    def _make_folder(self, name: str) -> None:
+        if name not in self._folders:
+            (self.root / name).mkdir(exist_ok=True)
+            _sync_folder(self.root)
+            self._folders.add(name)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(_sentence(error, self.root)) from error
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    """Write a whole file and wait until it is on disk."""
+    with path.open("wb", buffering=0) as file:
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on disk."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sentence(error: OSError, root: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space is left for the pictures in {root}: free some on its disk, then start again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the pictures in {root} cannot be written ({error.strerror}): let this user write to that folder"
+    return f"the disk failed under the pictures in {root} ({error}): look at the system's log, then start again"

@@ -1,0 +1,158 @@
+"""What a ledger gives back, and the seam that both ledgers (on disk and in memory) keep.
+
+Open jobs are given as ``zgrid.protocol.window.Row``.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from os import fsencode
+from os.path import abspath
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote_from_bytes
+
+from zgrid.protocol.job import Offer, State
+from zgrid.protocol.window import Row
+
+
+class Found(NamedTuple):
+    """All that the ledger's row of one job says. Times are wall clock in ms; ``chain`` is the chain's text."""
+
+    seq: int
+    key: bytes
+    uri: str
+    size: int
+    mtime_ns: int
+    priority: int
+    failures: int
+    chain: str
+    accepted_ms: int
+    state: State
+    due_ms: int | None
+    settled_ms: int | None
+    reason: str | None
+
+
+class Happening(NamedTuple):
+    """One event in the life of a job; ``at_ms`` is wall clock."""
+
+    at_ms: int
+    event: str
+    worker: str | None
+    lane: int | None
+    attempt: int | None
+    note: str | None
+
+
+class Evidence(NamedTuple):
+    """What is known of one failure of a job. ``failures``: how many had counted against it then."""
+
+    seq: int
+    at_ms: int
+    failures: int
+    reason: str
+    detail: dict[str, Any]
+
+
+class Named(NamedTuple):
+    """What somebody who asks for a job means; one of the three is set."""
+
+    seq: int | None = None
+    key: bytes | None = None
+    uri: str | None = None
+
+
+def named(job: str) -> Named:
+    """Tell what ``job`` names: a number, a key of 32 hexadecimal digits, a URI, or else the path of a file."""
+    if re.fullmatch("[0-9a-fA-F]{32}", job):
+        return Named(key=bytes.fromhex(job))
+    if re.fullmatch("[0-9]{1,18}", job):
+        return Named(seq=int(job))
+    if re.match("[a-z][a-z0-9+]*:", job):
+        return Named(uri=job)
+    path = abspath(job)  # noqa: PTH100  resolve() would follow symbolic links, and a URI names the link
+    return Named(uri="file://" + quote_from_bytes(fsencode(path)))
+
+
+def plain_json(detail: Mapping[str, Any]) -> str:
+    """Return plain data as JSON; bytes become hexadecimal, and what JSON cannot hold becomes its text."""
+    return json.dumps(detail, default=lambda item: item.hex() if isinstance(item, bytes) else str(item), skipkeys=True)
+
+
+class JobLedger(Protocol):
+    """The ventilator's ledger, as ``Ledger`` keeps it on disk and ``MemoryLedger`` in dicts.
+
+    Nothing that was written counts before ``commit`` has returned. Every write may raise StoreError; then everything
+    since the last commit is undone.
+    """
+
+    ledger_id: bytes
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits for a commit."""
+
+    @property
+    def durable_seq(self) -> int:
+        """The number of the last job that is on disk; 0 when there is none."""
+
+    def accept(
+        self, offers: Sequence[Offer], chain: int, now_ms: int, priority: int = 0, due_ms: int | None = None
+    ) -> list[Row]:
+        """Enter the offers that are new and return them as rows, in order."""
+
+    def settle(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> int:
+        """Close those of the jobs that are open, and return how many those were."""
+
+    def charge(self, seq: int, failures: int, reason: str, evidence: Mapping[str, Any], now_ms: int) -> bool:
+        """Note one more failure of a job; it stays as it is. Return whether it is open."""
+
+    def postpone(
+        self, seq: int, failures: int, due_ms: int, reason: str, evidence: Mapping[str, Any], now_ms: int
+    ) -> bool:
+        """Put an open job off until ``due_ms``, after a failure. Return whether it was open."""
+
+    def bury(self, seq: int, failures: int, reason: str, evidence: Mapping[str, Any], now_ms: int) -> bool:
+        """Close an open job as buried. Return whether it was open."""
+
+    def record(
+        self, event: str, seqs: Sequence[int], at_ms: int, worker: str | None = None, lane: int | None = None,
+        attempt: int | None = None, note: str | None = None,
+    ) -> None:  # fmt: skip
+        """Add one event to the history of all these jobs."""
+
+    def next_open(self, after: tuple[int, int], limit: int) -> list[Row]:
+        """Return up to ``limit`` READY jobs behind the place ``after`` = (priority, seq), in that order."""
+
+    def due(self, now_ms: int, limit: int = 1000) -> list[Row]:
+        """Make up to ``limit`` DELAYED jobs READY whose time has come, and return them by (priority, seq)."""
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next DELAYED job is due, by the wall clock; None when there is none."""
+
+    def counts(self) -> dict[State, int]:
+        """Return how many jobs are in each of the states that a ledger knows."""
+
+    def find(self, job: str) -> Found | None:
+        """Return the row of the job with this number, key in hexadecimal, URI or path; of several the newest."""
+
+    def story(self, seq: int) -> list[Happening]:
+        """Return what happened to one job, in order."""
+
+    def evidence(self, seq: int) -> list[Evidence]:
+        """Return what is known of each failure of one job, in order."""
+
+    def chain_id(self, text: str) -> int:
+        """Return the number of this chain, which is new if the ledger has not seen it."""
+
+    def chain_texts(self) -> dict[int, str]:
+        """Return every chain that the ledger has seen, by its number."""
+
+    def commit(self) -> None:
+        """Put everything on disk that was written. This alone may run in another thread, while no other call does."""
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+
+    def close(self) -> None:
+        """Undo what was not committed and let go of the file."""

@@ -1,0 +1,1 @@
+"""ZeroMQ, and nothing else: sockets, lanes and the loop that reads them."""

@@ -1,0 +1,144 @@
+"""The ventilator's lanes: a PUSH socket for each worker, and a monitor that tells within milliseconds that it is gone.
+
+Monitors are polled apart from data: each one's descriptor is in one epoll, and that epoll is a single descriptor for
+the loop. So a thousand idle lanes cost a turn of the loop nothing.
+"""
+
+import select
+from collections import deque
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from zgrid.protocol.messages import Frame
+from zgrid.transport.post import send
+from zgrid.transport.sockets import bind, lane_push
+
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+class Signal(NamedTuple):
+    """What a monitor said of a lane: up, or not."""
+
+    lane: int
+    up: bool
+
+
+class _Lane:
+    __slots__ = ("monitor", "push", "unsent")
+
+    def __init__(self, push: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+        self.push = push
+        self.monitor = monitor
+        self.unsent: deque[list[Frame]] = deque()
+
+
+class Lanes:
+    """All lanes of a ventilator. ``address``: what to bind each to, with ``{lane}`` in an ipc path, or a tcp host."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, ports: range | None) -> None:
+        self._context = context
+        self._address = address
+        self._ports = ports
+        self._lanes: dict[int, _Lane] = {}
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when any monitor may have something to say."""
+        return self._epoll.fileno()
+
+    def open(self, lane: int) -> str:
+        """Bind a lane and return its address as the worker is to be told it. Raises SettingsError, OSError."""
+        try:
+            push = lane_push(self._context)
+            monitor = push.get_monitor_socket(_EVENTS)
+        except zmq.ZMQError as error:  # no descriptors or sockets left
+            raise OSError(error.errno, str(error)) from None
+        try:
+            bound = self._bind(push, lane)
+        except BaseException:
+            push.disable_monitor()
+            push.close(0)
+            raise
+        self._lanes[lane] = _Lane(push, monitor)
+        fd: int = monitor.fileno()
+        self._epoll.register(fd, select.EPOLLIN)
+        self._by_fd[fd] = lane
+        # The descriptor wakes only a reader that has found nothing, so look once; nobody can have connected yet.
+        monitor.poll(0)
+        return bound
+
+    def signals(self) -> list[Signal]:
+        """Return what the monitors have said since the last call. Never waits."""
+        signals = []
+        for fd, _ in self._epoll.poll(0):
+            lane = self._by_fd[fd]
+            monitor = self._lanes[lane].monitor
+            # The descriptor is edge-triggered: it is quiet again only once everything was taken.
+            while monitor.poll(0):
+                event = recv_monitor_message(monitor, zmq.DONTWAIT)["event"]
+                signals.append(Signal(lane, event == zmq.EVENT_HANDSHAKE_SUCCEEDED))
+        return signals
+
+    def send(self, lane: int, frames: list[Frame]) -> bool:
+        """Send frames down a lane, behind what is still unsent there. Return whether all of it is out."""
+        entry = self._lanes.get(lane)
+        if entry is None:
+            return True  # closed meanwhile: its jobs are others' now
+        entry.unsent.append(frames)
+        return self.flush(lane)
+
+    def flush(self, lane: int) -> bool:
+        """Send what a lane takes now. Return whether nothing is left unsent."""
+        entry = self._lanes.get(lane)
+        while entry is not None and entry.unsent:
+            try:
+                send(entry.push, entry.unsent[0])
+            except zmq.Again:
+                return False
+            entry.unsent.popleft()
+        return True
+
+    def socket(self, lane: int) -> zmq.Socket[bytes] | None:
+        """Return a lane's socket, to be watched while something is unsent."""
+        entry = self._lanes.get(lane)
+        return None if entry is None else entry.push
+
+    def close(self, lane: int) -> None:
+        """Close a lane; what it holds is lost, and its ventilator knows that."""
+        entry = self._lanes.pop(lane, None)
+        if entry is None:
+            return
+        fd = next(fd for fd, owner in self._by_fd.items() if owner == lane)
+        del self._by_fd[fd]
+        self._epoll.unregister(fd)
+        entry.push.disable_monitor()
+        entry.monitor.close(0)
+        entry.push.close(0)
+
+    def close_all(self) -> None:
+        """Close every lane and the epoll."""
+        for lane in list(self._lanes):
+            self.close(lane)
+        self._epoll.close()
+
+    def _bind(self, push: zmq.Socket[bytes], lane: int) -> str:
+        if self._address.startswith("ipc://"):
+            return bind(push, f"{self._address}-lane-{lane}", "--bind")
+        host = self._address.rpartition(":")[0]
+        if self._ports is None:
+            return bind(push, f"{host}:0" if "*" not in host else "tcp://*:*", "--bind")
+        for port in self._ports:
+            try:
+                push.bind(f"{host}:{port}")
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE:
+                    raise OSError(error.errno, f"{host}:{port}: {error}") from None
+            else:
+                return f"{host}:{port}"
+        raise OSError(f"all ports of --lanes {self._ports.start}-{self._ports.stop - 1} are taken: give it more")

@@ -1,0 +1,76 @@
+"""A socket as messages: received and checked, sent without waiting, and whatever is wrong with any of them counted."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+
+from zgrid.errors import PeerError
+from zgrid.protocol import wire
+from zgrid.protocol.messages import Frame, Message
+
+MESSAGES_PER_TURN_MAX = 256
+"""From one socket, before the others have their turn."""
+
+COPY_BYTES_MAX = 65536
+"""Below this a copy is cheaper than the bookkeeping of sending without one (pyzmq's own threshold)."""
+
+
+class Post:
+    """One socket's messages. ``routed``: it is a ROUTER, and every message has a peer.
+
+    ``complain`` is called with a peer's name and a sentence for a message that breaks the protocol; it was dropped.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], complain: Callable[[str, str], None], *, routed: bool = False
+    ) -> None:  # fmt: skip
+        self.socket = socket
+        self.dropped: Counter[str] = Counter()
+        self._complain = complain
+        self._routed = routed
+
+    def receive(self, messages_max: int = MESSAGES_PER_TURN_MAX) -> list[tuple[bytes, Message]]:
+        """Return the (peer, message) pairs that are there, at most ``messages_max``. Never waits."""
+        received = []
+        for _ in range(messages_max):
+            try:
+                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            peer = frames.pop(0) if self._routed else b""
+            try:
+                received.append((peer, wire.decode(frames)))
+            except wire.UnknownMessageError:
+                self.dropped["unknown"] += 1
+            except PeerError as error:
+                self.dropped["wrong"] += 1
+                self._complain(peer.hex() or "peer", str(error))
+        return received
+
+    def send(self, message: Message, peer: bytes | None = None) -> bool:
+        """Send a message if it can go now. Return whether it went; what cannot go is dropped and counted.
+
+        On a control socket nothing waits for a peer that is not there: everything said there is said again, or settled
+        by a clock.
+        """
+        frames = wire.encode(message)
+        try:
+            send(self.socket, frames if peer is None else [peer, *frames])
+        except zmq.ZMQError as error:
+            # Not there, or not reading: its silence will be noticed, and what it needs it asks for again.
+            self.dropped["unreachable" if error.errno == zmq.EHOSTUNREACH else "full"] += 1
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def send(socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
+    """Send a message without waiting; raises zmq.Again before its first frame is taken, never after."""
+    last = len(frames) - 1
+    for index, frame in enumerate(frames):
+        flags = zmq.DONTWAIT | (zmq.SNDMORE if index < last else 0)
+        socket.send(frame, flags, copy=len(frame) < COPY_BYTES_MAX)

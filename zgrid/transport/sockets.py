@@ -1,0 +1,129 @@
+"""Every socket that zgrid opens, with the reason for each option. What is not set here has ZeroMQ's default.
+
+ZMTP heartbeats are on no socket: on a data lane under backpressure they would kill a healthy link, and on control
+sockets our own beats do more, for they prove that the process turns its loop.
+"""
+
+import zmq
+
+from zgrid.errors import SettingsError
+from zgrid.protocol.limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
+
+CONTROL_HWM = 10_000
+"""Control messages are small and always read; this is far beyond what a healthy peer leaves unread."""
+
+LANE_HWM = 4
+"""Messages, each a batch: credit bounds what is in a lane, so more would only hide how slow the worker is."""
+
+RESULTS_HWM = 4
+"""The same at the sink's intake; what does not fit waits at the worker, where it slows the children down."""
+
+RECONNECT_MS_MAX = 2000
+KERNEL_BUFFER_BYTES = 1 << 20
+"""Enough for one batch in flight: larger kernel buffers only hide a slow peer."""
+
+
+def open_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the process's one context, with room for a lane for each of thousands of workers."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.max_sockets = 65_535
+    return context
+
+
+def _set(socket: zmq.Socket[bytes], linger_ms: int, message_bytes_max: int) -> None:
+    socket.linger = linger_ms  # never the default, which waits for ever for a peer that is gone
+    socket.maxmsgsize = message_bytes_max  # per frame; a longer one costs its sender the connection
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a port scanner does not hold a half-open session for 30 s
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    # Half-open connections end in about 10 s even where nothing is sent and our own beats do not look.
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 2)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    socket.setsockopt(zmq.TCP_MAXRT, 10_000)
+    socket.setsockopt(zmq.IPV6, 1)
+
+
+def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
+    """Bind and return the address with the port filled in; ``what`` names the option in the error."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        if error.errno == zmq.EADDRINUSE:
+            raise SettingsError(
+                f"{address} is taken: is another zgrid running there? Give {what} another port"
+            ) from None
+        raise SettingsError(f"cannot bind {address}: {error}; see {what}") from None
+    if not address.startswith("tcp://"):
+        return address
+    # Only the port may be news. The host stays as it was given: ZeroMQ says 0.0.0.0 for "*", and nobody can connect there.
+    port = socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def control_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """Return the bound side of a control conversation."""
+    socket = context.socket(zmq.ROUTER)
+    _set(socket, 250, HEADER_BYTES_MAX)
+    socket.router_mandatory = True  # an unroutable message is an error that we count, not a silent drop
+    socket.router_handover = True  # a worker that reconnects before its old connection is found dead is let in
+    socket.sndhwm = socket.rcvhwm = CONTROL_HWM
+    return socket
+
+
+def control_dealer(
+    context: zmq.Context[zmq.Socket[bytes]], identity: bytes, address: str, what: str = "the address"
+) -> zmq.Socket[bytes]:
+    """Return the connecting side of a control conversation."""
+    socket = context.socket(zmq.DEALER)
+    _set(socket, 250, HEADER_BYTES_MAX)
+    socket.routing_id = identity
+    socket.immediate = True  # nothing is queued for a peer that is not there: beats would pile up for the dead
+    socket.sndhwm = socket.rcvhwm = CONTROL_HWM
+    return connect(socket, address, what)
+
+
+def connect(socket: zmq.Socket[bytes], address: str, what: str) -> zmq.Socket[bytes]:
+    """Connect (which succeeds whether or not anybody is there) and return the socket. Raises SettingsError."""
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise SettingsError(f"cannot connect to {address} ({error}): {what} looks like tcp://HOST:PORT") from None
+    return socket
+
+
+def lane_push(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """Return the ventilator's end of a lane, to be bound."""
+    socket = context.socket(zmq.PUSH)
+    _set(socket, 0, FRAME_BYTES_MAX)  # what is left in a closed lane is lost on purpose: it is sent elsewhere
+    socket.sndhwm = LANE_HWM
+    socket.setsockopt(zmq.SNDBUF, KERNEL_BUFFER_BYTES)
+    socket.setsockopt(zmq.BACKLOG, 8)  # one worker is awaited
+    return socket
+
+
+def lane_pull(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    """Return the worker's end of a lane."""
+    socket = context.socket(zmq.PULL)
+    _set(socket, 0, FRAME_BYTES_MAX)
+    socket.rcvhwm = LANE_HWM
+    return connect(socket, address, "a lane's address")
+
+
+def intake_pull(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """Return the sink's intake, to be bound."""
+    socket = context.socket(zmq.PULL)
+    _set(socket, 0, FRAME_BYTES_MAX)
+    socket.rcvhwm = RESULTS_HWM
+    return socket
+
+
+def results_push(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    """Return a worker's connection to a sink's intake."""
+    socket = context.socket(zmq.PUSH)
+    _set(socket, 2000, FRAME_BYTES_MAX)  # at exit the last results get two seconds to leave
+    socket.sndhwm = RESULTS_HWM
+    return connect(socket, address, "a sink's intake")
