@@ -28,7 +28,11 @@ BOOT = bytes.fromhex("0102030405060708")
 LEDGER = bytes.fromhex("101112131415161718191a1b1c1d1e1f")
 KEYS = bytes(range(0x20, 0x40))
 URIS = ["file:///photos/a.jpg", "zip:file:///photos/b.zip!/caf%C3%A9.png"]
-FACE = {"box": [10, 20, 30, 40], "score": 0.75, "landmarks": [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 1.0]]}
+FACE = {
+    "box": [10, 20, 30, 40],
+    "score": 0.75,
+    "landmarks": [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 1.0]],
+}
 
 
 def _jobs(images: tuple[bytes, ...], single: bool) -> Jobs:

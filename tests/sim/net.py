@@ -138,8 +138,12 @@ class Control:
 class PushPipe:
     """A worker's PUSH to one sink's intake: a small queue, little under way, and a receiver that reads when it likes."""
 
-    def __init__(self, clock: Clock, rng: Random, weather: Weather, offer: Callable[["PushPipe", int, Any], None]) -> None:
+    def __init__(
+        self, clock: Clock, rng: Random, weather: Weather, offer: Callable[["PushPipe", int, Any], None],
+        on_room: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.open = False
+        self._on_room = on_room
         self.outbox: deque[Any] = deque()
         self._pipe = Pipe(clock, rng, Weather(weather.latency_s), self._arrived, keeps=False)
         self._offer = offer
@@ -179,6 +183,7 @@ class PushPipe:
         while self.open and self.outbox and self._under_way < ON_THE_WAY_MAX:
             self._under_way += 1
             self._pipe.send(self.outbox.popleft())
+            self._on_room()
 
     def _arrived(self, message: Any) -> None:
         self._offer(self, self._epoch, message)

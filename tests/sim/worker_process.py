@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from net import Control, Pipe, PushPipe
 from process import Process
-from work import SEGFAULT, HANG, Work
+from work import HANG, SEGFAULT
 
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Batch, Returned
@@ -28,6 +28,7 @@ class SimChild:
         self.index = index
         self.alive = False
         self.token: int | None = None
+        self.moved_at = 0.0
         self._todo: deque[tuple[Batch, int]] = deque()
         self._run = 0
         self._busy = False
@@ -61,6 +62,7 @@ class SimChild:
         work = self.worker.grid.work
         done: list[tuple[Batch, int, int, float]] = []
         far_s = 0.0
+        self.moved_at = self.worker.clock.now
         while self._todo and far_s < FLUSH_S:
             batch, at = self._todo[0]
             code, work_s = work.begin(batch, at, self.worker)
@@ -104,12 +106,9 @@ class SimChild:
         if worker.suspended_until > worker.clock.now:
             worker.clock.at(worker.suspended_until, self._report, run, done)
             return
-        work = worker.grid.work
         count = len(done)
-        work.ended(done)
         news = Returned(
             codes=[code for _, _, code, _ in done],
-            version="1",
             reads=[0.0] * count,
             works=[work_s * 1000 for _, _, _, work_s in done],
             widths=[None] * count,
@@ -218,7 +217,7 @@ class WorkerProcess(Process):
         self.later(TICK_S, self._tick)
         for child in self.children:
             if child.alive:
-                self.perform(self.machine.observed(child.index, child.token, 0, -1.0, self.clock.now))
+                self.perform(self.machine.observed(child.index, child.token, child.moved_at, -1.0, self.clock.now))
         if not self.alive:
             return
         self.perform(self.machine.tick(self.clock.now))
@@ -307,7 +306,6 @@ class WorkerProcess(Process):
 
     def _assign(self, effect: fx.Assign) -> None:
         child = self.children[effect.child]
-        self.grid.work.given(self, effect.batch, effect.start, effect.stop)
         if child.alive:
             child.assign(effect.batch, effect.start, effect.stop)
 
@@ -326,8 +324,8 @@ class WorkerProcess(Process):
         pipe = self.pipes.get(effect.address)
         if pipe is None:
             sink = self.grid.intakes[effect.address]
-            pipe = self.pipes[effect.address] = PushPipe(self.clock, self.rng, self.grid.lane_weather, sink.offer)
-            pipe.on_room = self._room
+            pipe = PushPipe(self.clock, self.rng, self.grid.lane_weather, sink.offer, self._room)
+            self.pipes[effect.address] = pipe
             if effect.address == sink.intake:
                 sink.join(pipe)
         pipe.push(self.grid.wired(effect.results))

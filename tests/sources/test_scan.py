@@ -113,7 +113,9 @@ def test_hard_links_are_two_images(tmp_path):
     """Two names of one inode are two images, even when one was given by itself first."""
     (tmp_path / "a.jpg").write_bytes(JPEG)
     os.link(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    assert set(uris(tmp_path / "a.jpg", tmp_path / "b.jpg")) == set(offers(tmp_path / "a.jpg", tmp_path))
+    both = uris(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert set(both) == set(offers(tmp_path / "a.jpg", tmp_path))
+    assert both == offers(tmp_path / "a.jpg", tmp_path / "b.jpg")
 
 
 def test_the_path_is_the_operators(tree, tmp_path):
@@ -214,11 +216,25 @@ def test_list_as_text_and_without_an_end(tree):
     assert uris(tree / "z.jpg") == offers("-", stdin=io.TextIOWrapper(io.BytesIO(f"{tree}/z.jpg\n".encode())))
 
 
+class Pieces(io.RawIOBase):
+    """A stream that gives one piece after the other, made only when it is read."""
+
+    def __init__(self, pieces):
+        self._pieces = iter(pieces)
+
+    def read1(self, size):
+        return next(self._pieces, b"")
+
+
 def test_list_with_an_endless_line(tree):
-    """A line of megabytes is told and dropped, with memory flat, and the next one is used."""
-    text = b"x" * 1_000_000 + b"\n" + os.fsencode(tree / "z.jpg")
-    found = list(scan(["-"], io.BytesIO(text)))
-    assert [Passed, Offer] == [type(one) for one in found]
+    """A line of many megabytes is told and dropped, with memory flat, and the next one is used."""
+    stream = Pieces([*[b"x" * 65_536] * 500, b"\n" + os.fsencode(tree / "z.jpg")])
+    tracemalloc.start()
+    try:
+        assert [type(one) for one in scan(["-"], stream)] == [Passed, Offer]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_nul_list_keeps_newlines(tmp_path):

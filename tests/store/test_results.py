@@ -4,7 +4,7 @@ import os
 import sqlite3
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 
 from zgrid.errors import SettingsError, StoreError
 from zgrid.store import tables
@@ -123,16 +123,27 @@ def test_reopened_results_go_on(url):
     results.close()
 
 
-def test_tables_half_made_are_completed(url):
-    """A sink killed during its first start leaves nothing that has to be mended by hand."""
+def test_tables_are_made_all_or_none(url):
+    """A first start that ends in the middle leaves no table without its unique index: the next makes them all."""
+
+    def fail(_db, _cursor, statement, *_) -> None:
+        if "INDEX images_picture" in statement:
+            raise RuntimeError("killed")
+
+    event.listen(Engine, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(RuntimeError, match="killed"):
+            Results(url)
+    finally:
+        event.remove(Engine, "before_cursor_execute", fail)
     engine = create_engine(url)
-    tables.schema_version.create(engine)
-    tables.images.create(engine)
+    assert inspect(engine).get_table_names() == []
     engine.dispose()
     results = Results(url)
-    results.insert([image(1)], [face(1)])
+    results.insert([image(1), image(1)], [face(1)])
     results.close()
     assert read(url, "SELECT version FROM schema_version") == [(tables.SCHEMA,)]
+    assert read(url, "SELECT count(*) FROM images") == [(1,)]
 
 
 def test_newer_and_foreign_tables_are_refused(url):

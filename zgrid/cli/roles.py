@@ -21,9 +21,10 @@ def run(settings: RunSettings) -> int:
 
     Ends with 0 when all is settled, 3 when something was buried, 2 for wrong usage or settings, 1 for a fault of ours.
     """
-    from zgrid.roles import run as role
+    from zgrid.cli.progress import view
+    from zgrid.roles.run import run as role
 
-    return role.run(settings)
+    return role(settings, view())
 
 
 @takes(VentilatorSettings)
@@ -38,9 +39,9 @@ def ventilator(settings: VentilatorSettings) -> int:
       zgrid ventilator /photos --sink tcp://results.lan:5560
       find /photos -newer mark -print0 | zgrid ventilator - --sink tcp://results.lan:5560 --once
     """
-    from zgrid.roles import ventilator as role
+    from zgrid.roles.ventilator import serve
 
-    return role.serve(settings)
+    return serve(settings)
 
 
 @takes(WorkerSettings)
@@ -54,9 +55,9 @@ def worker(settings: WorkerSettings) -> int:
     Example:
       zgrid worker tcp://photos.lan:5550 --procs 4
     """
-    from zgrid.roles import worker as role
+    from zgrid.roles.worker import serve
 
-    return role.serve(settings)
+    return serve(settings)
 
 
 @takes(SinkSettings)
@@ -69,6 +70,6 @@ def sink(settings: SinkSettings) -> int:
     Example:
       zgrid sink --pictures /srv/zgrid/pictures --db sqlite:////srv/zgrid/results.sqlite
     """
-    from zgrid.roles import sink as role
+    from zgrid.roles.sink import serve
 
-    return role.serve(settings)
+    return serve(settings)

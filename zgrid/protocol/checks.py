@@ -109,7 +109,7 @@ def plains(value: Any) -> bool:
     """Accept a column of maps of plain data, or None."""
     if type(value) is not list or len(value) > BATCH_JOBS_MAX:
         return False
-    return all(item is None or (type(item) is dict and plain(item)) for item in value)
+    return all(type(item) is dict and plain(item) for item in value if item is not None)
 
 
 def mapping(of: Check, items_max: int, key_chars_max: int = 256) -> Check:

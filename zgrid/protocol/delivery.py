@@ -99,11 +99,12 @@ class Delivery:
             reason = f"worker {lane.worker} died while it ran this: {why}"
             if job.seq not in guilty or self._charge(job, reason, {"worker": lane.worker, "uri": job.uri}, effects):
                 again.append(job)
-        for job in again:
-            self._ready(job)
         effects += self._ask(list(lane.finished.values()))
         effects.append(CloseLane(lane_id))
         effects += self._overdraw(again, now)
+        for job in again:
+            if job.state is not State.SENT or job.lane == lane_id:
+                self._ready(job)
         return effects + self.dispatch(now)
 
     def came_back(self, peer: bytes) -> list[Effect]:
@@ -244,8 +245,8 @@ class Delivery:
         if self.window.ready and not self.paused:
             candidates = list(self.lanes.values() if lanes is None else lanes)
             for lane in candidates:
-                if lane.idle() > 0:
-                    self._give(lane, lane.idle(), now, effects)
+                if lane.idle(self.terms) > 0:
+                    self._give(lane, lane.idle(self.terms), now, effects)
             for lane in candidates:
                 room = lane.room(self.terms)
                 if room > 0 and self.window.ready:
@@ -297,7 +298,7 @@ class Delivery:
         single = False
         while len(batch) < room:
             job = self.window.head(chains)
-            if job is None or not lane.fits(job.size + size, self.terms):
+            if job is None or not lane.fits(len(batch) + 1, job.size + size, self.terms):
                 break
             alone = job.suspect or lane.pace.single
             if batch and (
@@ -325,20 +326,22 @@ class Delivery:
     def _overdraw(self, jobs: list[Job], now: float) -> list[Effect]:
         """Send a dead worker's jobs to the others at once, beyond their credit: they have waited long enough.
 
-        Bounded all the same: it is at most what one worker's window held, and each lane takes its share.
+        Bounded all the same: each lane takes its share up to twice its credit, and what is left has to wait.
         """
         effects: list[Effect] = []
-        jobs = sorted((job for job in jobs if job.state is State.READY), key=lambda job: (job.priority, job.seq))
+        if self.paused:
+            return effects
+        jobs = sorted(jobs, key=lambda job: (job.priority, job.seq))
         for chain in {job.chain for job in jobs}:
-            able = [lane for lane in self.lanes.values() if lane.stage is Stage.READY and lane.can(self.chains[chain])]
+            text = self.chains.get(chain, "?")
+            able = [lane for lane in self.lanes.values() if lane.stage is Stage.READY and lane.can(text)]
             mine = [job for job in jobs if job.chain == chain]
             for number, lane in enumerate(able):
-                share = mine[number :: len(able)]
+                share = lane.overdraft(mine[number :: len(able)], self.terms)
                 for start in range(0, len(share), self.terms.batch_jobs_max):
-                    batch = share[start : start + self.terms.batch_jobs_max]
+                    batch = list(share[start : start + self.terms.batch_jobs_max])
                     for job in batch:
                         job.state, job.lane = State.SENT, lane.id
-                        self.window.ready -= 1
                     single = lane.pace.single or any(job.suspect for job in batch)
                     self._sent(lane, batch, single, now, effects)
         return effects

@@ -1,6 +1,6 @@
 """A lane: the one worker behind it, what it may do, and exactly which jobs are there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from zgrid.protocol.flow import Pace, Terms
@@ -109,23 +109,41 @@ class Lane:
         head = next(iter(self.sent))
         return now - self.head_since > (patience_s if head in self.running else 3 * patience_s)
 
-    def idle(self) -> int:
-        """Return how many of the worker's children have nothing to do."""
-        return self.procs - len(self.sent) if self.stage is Stage.READY else 0
+    def idle(self, terms: Terms) -> int:
+        """Return how many of the worker's children have nothing to do and may have something."""
+        if self.stage is not Stage.READY:
+            return 0
+        return min(self.procs - len(self.sent), self._unsettled(terms))
 
     def room(self, terms: Terms) -> int:
         """Return how many more jobs the worker may have, by its pace and by what is not settled, whatever their size."""
         if self.stage is not Stage.READY:
             return 0
         credit = self.pace.credit(self.procs, terms.window_ms / 1000)
-        unsettled = len(self.sent) + len(self.finished)
-        room = min(credit - len(self.sent), max(terms.unsettled_jobs_max, 2 * self.procs) - unsettled)
+        room = min(credit - len(self.sent), self._unsettled(terms))
         # A message for every single credit would make many small ones: wait until a quarter of the window is free.
         return room if room * 4 >= credit or len(self.sent) < self.procs else 0
 
-    def fits(self, size: int, terms: Terms) -> bool:
-        """Whether ``size`` bytes more may be unsettled; a job for each child and one more always may."""
-        return self.unsettled_bytes + size <= terms.unsettled_bytes_max or len(self.sent) <= self.procs
+    def overdraft(self, jobs: Sequence[Job], terms: Terms) -> Sequence[Job]:
+        """Return those of a dead worker's jobs that this one may have at once: up to twice what it may have else."""
+        credit = self.pace.credit(self.procs, terms.window_ms / 1000)
+        room = min(2 * credit - len(self.sent), self._unsettled(terms))
+        size = self.unsettled_bytes
+        for number, job in enumerate(jobs):
+            size += job.size
+            if number >= room or size > 2 * terms.unsettled_bytes_max:
+                return jobs[:number]
+        return jobs
+
+    def fits(self, jobs: int, size: int, terms: Terms) -> bool:
+        """Whether ``jobs`` more of ``size`` bytes in all may be unsettled; one for each child and one more always may."""
+        if self.unsettled_bytes + size <= terms.unsettled_bytes_max:
+            return True
+        return len(self.sent) + len(self.finished) + jobs <= self.procs + 1
+
+    def _unsettled(self, terms: Terms) -> int:
+        """Return how many more jobs may be unsettled: with a sink that stores nothing, even idle children must wait."""
+        return max(terms.unsettled_jobs_max, 2 * self.procs) - len(self.sent) - len(self.finished)
 
     def put(self, jobs: Iterable[Job], *, single: bool, now: float) -> None:
         """Note that these jobs go out on the lane, behind what is there."""

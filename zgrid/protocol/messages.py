@@ -216,7 +216,7 @@ class Outcomes(Message):
     seqs: list[int] = _seqs()
     attempts: list[int] = _field(checks.integers(1, ATTEMPT_MAX))
     codes: bytes = _field(checks.blob(0, BATCH_JOBS_MAX))
-    work_ms: float = _field(lambda value: type(value) in (int, float) and 0 <= value < 1e15, default=0.0)
+    work_ms: float = _field(lambda value: type(value) in (int, float) and 0 <= value <= 1e15, default=0.0)
     reasons: dict[str, dict[str, Any]] = _field(
         checks.mapping(lambda value: type(value) is dict and checks.plain(value), BATCH_JOBS_MAX), default_factory=dict
     )

@@ -97,7 +97,9 @@ def _unpack(data: Frame) -> dict[str, Any]:
             **(_Budget().hooks() if len(data) > HEADER_VALUES_MAX else {}),
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise PeerError(f"the header is not what the protocol allows: {str(error)[:100] or type(error).__name__}") from None
+        raise PeerError(
+            f"the header is not what the protocol allows: {str(error)[:100] or type(error).__name__}"
+        ) from None
     if type(header) is not dict:
         raise PeerError("the header is not a map")
     return header

@@ -6,10 +6,9 @@ Python's lock. So a question has one value as its answer: all that was found, wi
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import Column, Double
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Column, Dialect, Double
 
 from zgrid.store import tables
 from zgrid.store.tables import FaceRow, ImageRow
@@ -43,7 +42,7 @@ class SqliteBatches(Batches):
     INSERT = """
         INSERT INTO {table} ({columns})
         SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"""
-    TEXTS: dict[str, str] = {  # noqa: RUF012  a constant
+    TEXTS: ClassVar[dict[str, str]] = {
         "images": INSERT,
         "faces": INSERT,
         "known": """
@@ -86,7 +85,7 @@ class PostgresqlBatches(Batches):
     """A column is one value, an array; so there is one statement for any number of rows."""
 
     INSERT = "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
-    TEXTS: dict[str, str] = {  # noqa: RUF012  a constant
+    TEXTS: ClassVar[dict[str, str]] = {
         "images": INSERT,
         "faces": INSERT,
         "known": "SELECT string_agg(encode(key, 'hex'), ',') FROM images WHERE key = ANY(%s::bytea[])",
@@ -94,7 +93,8 @@ class PostgresqlBatches(Batches):
         "named": "SELECT string_agg(picture, ',') FROM images WHERE picture = ANY(%s::text[])",
     }
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         images = [tables.images.c[name] for name in ImageRow._fields]
         faces = [tables.faces.c[name] for name in FaceRow._fields]
         self._columns: dict[str, list[Column[Any]]] = {"images": images, "faces": faces}
@@ -111,7 +111,7 @@ class PostgresqlBatches(Batches):
             yield self._statement(name), (*values, *arrays)
 
     def _statement(self, name: str) -> str:
-        types = [column.type.compile(postgresql.dialect()) for column in self._columns.get(name, [])]
+        types = [column.type.compile(self._dialect) for column in self._columns.get(name, [])]
         arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
         return self.TEXTS[name].format(table=name, columns=_COLUMNS.get(name), arrays=arrays)
 

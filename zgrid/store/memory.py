@@ -207,6 +207,11 @@ class MemoryLedger(JobLedger):
             entry.state, entry.due_ms, entry.settled_ms, entry.reason,
         )  # fmt: skip
 
+    def listed(self, state: State, limit: int) -> list[Found]:
+        """Return up to ``limit`` jobs in a state, newest first."""
+        seqs = sorted((seq for seq, entry in self._jobs.items() if entry.state is state), reverse=True)
+        return [found for seq in seqs[:limit] if (found := self.find(str(seq))) is not None]
+
     # -- history
 
     def record(

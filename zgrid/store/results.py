@@ -41,7 +41,6 @@ class Results:
         self.name = self._url.render_as_string(hide_password=True)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._lock: FileLock | None = None
-        self._batches: Batches = SqliteBatches() if self._is_sqlite else PostgresqlBatches()
         if self._is_sqlite:
             sqlite.check_version()
             path = Path(str(self._url.database))
@@ -50,6 +49,7 @@ class Results:
                 f"another sink uses the database {path}: stop it, or name another with --db",
             )
         self._engine = self._connect()
+        self._batches: Batches = SqliteBatches() if self._is_sqlite else PostgresqlBatches(self._engine.dialect)
         try:
             with self._errors(), self._engine.begin() as db:
                 self._prepare(db)
@@ -72,21 +72,21 @@ class Results:
         return engine
 
     def _prepare(self, db: Connection) -> None:
-        if not self._is_sqlite:
+        """Make the tables in one transaction, so that a kill leaves none of them; or check their version."""
+        if self._is_sqlite:
+            db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver would begin only at the first INSERT
+        else:
             db.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
         there = set(inspect(db).get_table_names())
         if tables.schema_version.name in there:
             version = db.execute(tables.schema_version.select()).scalar()
-            if version not in (None, tables.SCHEMA):
+            if version != tables.SCHEMA:
                 raise SettingsError(
                     f"{self.name} has schema {version}, but this zgrid knows {tables.SCHEMA}: use that which made it"
                 )
-            if version is not None:
-                return
-        elif there & set(tables.metadata.tables):
+            return
+        if there & set(tables.metadata.tables):
             raise SettingsError(f"{self.name} has a table images or faces of something else: name another with --db")
-        # The version comes last and is looked at first: tables that a kill left half made are completed.
-        tables.schema_version.create(db, checkfirst=True)
         tables.metadata.create_all(db)
         db.execute(tables.schema_version.insert().values(version=tables.SCHEMA))
 

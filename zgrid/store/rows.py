@@ -136,6 +136,9 @@ class JobLedger(Protocol):
     def find(self, job: str) -> Found | None:
         """Return the row of the job with this number, key in hexadecimal, URI or path; of several the newest."""
 
+    def listed(self, state: State, limit: int) -> list[Found]:
+        """Return up to ``limit`` jobs in a state, newest first."""
+
     def story(self, seq: int) -> list[Happening]:
         """Return what happened to one job, in order."""
 

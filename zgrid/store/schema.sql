@@ -44,6 +44,8 @@ CREATE INDEX jobs_key ON jobs (seq >> 12, key);
 -- What to send next. Closed jobs are not in it, so it stays as small as the backlog.
 CREATE INDEX jobs_ready ON jobs (priority, seq) WHERE state = 0;
 CREATE INDEX jobs_delayed ON jobs (due_ms) WHERE state = 1;
+-- What wants to be looked at.
+CREATE INDEX jobs_buried ON jobs (seq) WHERE state = 4;
 
 -- How many jobs are in each state, changed in the transaction that changes the jobs: ten million take a second to count.
 CREATE TABLE counts (

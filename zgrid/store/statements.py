@@ -5,6 +5,8 @@ A batch is one statement: its columns travel as JSON, or packed into one blob wi
 lock for each.
 """
 
+from zgrid.protocol.job import State
+
 NUMBER_CHARS = 20
 """Sizes and times travel as text of this width: a 64-bit number with its sign fits."""
 
@@ -47,11 +49,16 @@ NEXT_PRIORITY = """
     SELECT seq, key, uri, size, mtime_ns, priority, failures, chain, accepted_ms FROM jobs
     WHERE state = 0 AND priority > ? ORDER BY priority, seq LIMIT ?"""
 
-FIND = """
+_FOUND = """
     SELECT seq, key, uri, size, mtime_ns, priority, failures,
            coalesce((SELECT text FROM chains WHERE id = jobs.chain), ''),
            accepted_ms, state, due_ms, settled_ms, reason
-    FROM jobs WHERE seq = ?"""
+    FROM jobs"""
+
+FIND = f"{_FOUND} WHERE seq = ?"
+
+LISTED = {state: f"{_FOUND} WHERE state = {state:d} ORDER BY seq DESC LIMIT ?" for state in State}
+"""By state, which is written out: SQLite uses an index for one state only where it can read that state."""
 
 SEQ_OF_URI = "SELECT max(seq) FROM jobs WHERE uri = ?"
 

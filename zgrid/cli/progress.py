@@ -1,0 +1,115 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere, and what it has come to."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from zgrid.cli.output import clean, say, span
+
+if TYPE_CHECKING:  # the roles are imported when they run: help must be instant
+    from rich.progress import Progress
+
+    from zgrid.roles.run import Standing, Summary
+
+LINE_EVERY_S = 10.0
+
+
+class Lines:
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+        self._waiting: list[str] = []
+
+    def show(self, standing: "Standing") -> None:
+        """Say how it stands, every few seconds and when there is something new to wait for."""
+        if standing.waiting != self._waiting:
+            self._waiting = standing.waiting
+        now = time.monotonic()
+        if now - self._said_at < LINE_EVERY_S:
+            return
+        self._said_at = now
+        say(_line(standing))
+        for sentence in self._waiting:
+            say(f"waiting: {clean(sentence)}")
+
+    def end(self, summary: "Summary") -> None:
+        """Say what it has come to."""
+        say_summary(summary)
+
+
+class Bar:
+    """A bar with images, faces, rate and the time left, for a person at a terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def show(self, standing: "Standing") -> None:
+        """Draw how it stands."""
+        if self._progress is None:
+            self._progress = _new_bar()
+            self._progress.start()
+            self._progress.add_task("", total=None)
+        left = standing.accepted - standing.settled
+        eta = span(1000 * left / standing.rate_per_s) if standing.rate_per_s > 0.01 and not standing.scanning else "-"
+        self._progress.update(
+            self._progress.task_ids[0],
+            total=max(1, standing.accepted),
+            completed=standing.settled,
+            faces=standing.faces,
+            rate=f"{standing.rate_per_s:.1f}",
+            buried=f" · {standing.buried} buried" if standing.buried else "",
+            left=f"{eta} left" if left else "done",
+            scanning="+" if standing.scanning else "",
+        )
+
+    def end(self, summary: "Summary") -> None:
+        """Draw the end, and say what it has come to."""
+        if self._progress is not None:
+            self.show(summary.standing)
+            self._progress.stop()
+        say_summary(summary)
+
+
+def view() -> "Lines | Bar":
+    """Return the view that fits standard output."""
+    return Bar() if sys.stdout.isatty() else Lines()
+
+
+def say_summary(summary: "Summary") -> None:
+    """Say what a run has come to, and where it is."""
+    standing = summary.standing
+    new = f"{summary.new} new" if summary.new else "nothing new"
+    rate = f", {summary.new / summary.seconds:.1f} images/s" if summary.new else ""
+    say(f"{standing.accepted} images, {new}, in {span(summary.seconds * 1000)}{rate}")
+    stored = f"{standing.stored} stored" + (f" (with {standing.faces} faces, the new ones)" if standing.faces else "")
+    parts = [stored, f"{standing.discarded} discarded", f"{standing.buried} buried"]
+    if standing.passed_over:
+        parts.append(f"{standing.passed_over} files passed over: no images")
+    say("  " + ", ".join(parts))
+    for uri, reason in summary.buried_why:
+        say(f"  buried: {clean(uri)}: {clean(reason)}")
+    say(f"pictures: {summary.out / 'pictures'}")
+    say(f"database: {summary.out / 'results.sqlite'}")
+    if summary.interrupted:
+        left = standing.accepted - standing.settled
+        say(f"stopped with {left} images to go: the same command goes on from here")
+
+
+def _line(standing: "Standing") -> str:
+    of = f"{standing.accepted}{'+' if standing.scanning else ''}"
+    return (
+        f"{standing.settled} of {of} images, {standing.faces} faces, {standing.rate_per_s:.1f} images/s"
+        f", {standing.buried} buried"
+    )
+
+
+def _new_bar() -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - only people at a terminal pay for it
+
+    return Progress(
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}{task.fields[scanning]} images"),
+        TextColumn("· {task.fields[faces]} faces · {task.fields[rate]} images/s{task.fields[buried]}"),
+        TextColumn("· {task.fields[left]}"),
+    )

@@ -1,0 +1,83 @@
+"""The processes of a grid on one machine: started, watched, started again when they die, and ended in order."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from zgrid.errors import EXIT_SETTINGS, SettingsError, ZGridError
+from zgrid.transport.clock import now as clock_now
+
+DEATHS_MAX = 5
+"""A process that dies this often within DEATHS_WITHIN_S is not started again: it will not get better by itself."""
+DEATHS_WITHIN_S = 20.0
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
+
+
+class Member:
+    """One process of the household, as what it is (``ventilator``, ...) and with which arguments it is started."""
+
+    def __init__(self, role: str, arguments: Sequence[str], log: Path, *, stdin: bool = False) -> None:
+        self.role = role
+        self.log = log
+        self._arguments = arguments
+        self._stdin = stdin
+        self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "zgrid", self.role, *self._arguments],
+                stdin=None if self._stdin else subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we end the others in order
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  we have no threads that could hold a lock
+            )
+
+    def watch(self) -> int | None:
+        """Start it again if it died by a fault; return its exit status if it ended as it should.
+
+        Raises SettingsError where it says that its settings cannot work, ZGridError where it dies again and again.
+        """
+        status = self.process.poll()
+        if status is None or status in (0, 3):
+            return status
+        if status == EXIT_SETTINGS:
+            raise SettingsError(self.last_words())
+        now = clock_now()
+        self._deaths.append(now)
+        if len(self._deaths) == DEATHS_MAX and now - self._deaths[0] < DEATHS_WITHIN_S:
+            raise ZGridError(f"the {self.role} dies again and again ({self.last_words()}); its log is {self.log}")
+        self.process = self._start()
+        return None
+
+    def end(self, within_s: float) -> None:
+        """Ask it to stop, and kill it when it has not within the time."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def last_words(self) -> str:
+        """Return the last line of its log that is a sentence for people."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        said = [line.removeprefix("zgrid: ") for line in lines if line.startswith("zgrid: ")]
+        return said[-1] if said else f"see {self.log}"
+
+
+def _die_with_parent() -> None:
+    """In the new process: end in order when the one that started it is gone, however it went."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

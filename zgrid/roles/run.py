@@ -1,0 +1,231 @@
+"""Everything on one machine: the real roles as processes of their own, over sockets in a private folder."""
+
+import contextlib
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from zgrid.errors import EXIT_BURIED, EXIT_OK, ZGridError
+from zgrid.protocol.job import State
+from zgrid.roles.household import Member
+from zgrid.roles.signals import Signals
+from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
+from zgrid.store.ledger import Ledger
+from zgrid.store.lock import FileLock
+from zgrid.transport.client import Client
+from zgrid.transport.clock import now as clock_now
+from zgrid.transport.loop import Loop
+
+ASK_EVERY_S = 0.25
+STOP_S_MAX = 30.0
+"""How long each process may take to end in order; the ledger has whatever it could not finish."""
+
+BURIED_SHOWN_MAX = 10
+
+
+@dataclass
+class Standing:
+    """How a run stands: numbers of images, faces, per second, and of what is not settled."""
+
+    accepted: int = 0
+    settled: int = 0
+    stored: int = 0
+    discarded: int = 0
+    buried: int = 0
+    faces: int = 0
+    passed_over: int = 0
+    rate_per_s: float = 0.0
+    scanning: bool = True
+    waiting: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Summary:
+    """What a run has come to. ``new``: settled in this run; ``buried_why``: (uri, reason) of some of the buried."""
+
+    standing: Standing
+    new: int
+    seconds: float
+    out: Path
+    interrupted: bool
+    buried_why: list[tuple[str, str]]
+
+
+class View(Protocol):
+    """Where a run shows how far it is."""
+
+    def show(self, standing: Standing) -> None:
+        """Show how it stands; called several times a second."""
+
+    def end(self, summary: Summary) -> None:
+        """Show what it has come to."""
+
+
+def run(settings: RunSettings, view: View) -> int:
+    """Run a grid on this machine until everything is settled, or until told to stop; return the exit status.
+
+    Raises SettingsError where it cannot start, and ZGridError where one of its processes cannot live.
+    """
+    with ExitStack() as stack:
+        return Run(settings, view, stack).run()
+
+
+class Run:
+    """One run. ``stack`` ends what it starts."""
+
+    def __init__(self, settings: RunSettings, view: View, stack: ExitStack) -> None:
+        self.settings = settings
+        self.view = view
+        self.out = settings.out.absolute()
+        logs = self.out / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.out / ".lock", f"another run uses {self.out}: wait for it, or give another --out")
+        stack.callback(lock.close)
+        self.ledger = self.out / "ledger.sqlite"
+        self.before = self._counts()
+        # A short path: the name of a Unix socket has room for 107 characters.
+        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zgrid-"))
+        self.address = f"ipc://{sockets}/v"
+        self.sink_address = f"ipc://{sockets}/s"
+        self.loop = Loop()
+        stack.callback(self.loop.close)
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
+        self.members: list[Member] = []
+        stack.callback(self._end_all)
+        for role, arguments in self._arguments().items():
+            stdin = role == "ventilator" and "-" in settings.sources
+            self.members.append(Member(role, arguments, logs / f"{role}.jsonl", stdin=stdin))
+        self.clients = [stack.enter_context(Client(address)) for address in (self.address, self.sink_address)]
+        self.standing = Standing()
+        self.began = clock_now()
+        self.status: int | None = None
+        self.interrupted = False
+        self.error: ZGridError | None = None
+
+    def run(self) -> int:
+        """Turn until settled or told to stop; show the end; return the exit status."""
+        self.loop.every(ASK_EVERY_S, self._look)
+        self.loop.on_wake(self._woken)
+        self.loop.run()
+        if self.error is not None:
+            raise self.error
+        self._stop_in_order()
+        counts = self._counts()
+        self._count(counts)
+        settled = (State.STORED, State.DISCARDED, State.BURIED)
+        new = sum(counts[state] - self.before[state] for state in settled)
+        summary = Summary(self.standing, new, clock_now() - self.began, self.out, self.interrupted, self._buried())
+        self.view.end(summary)
+        if self.status is None:  # interrupted: what is not settled goes on at the next run
+            return EXIT_BURIED if counts[State.BURIED] else EXIT_OK
+        return self.status
+
+    def _arguments(self) -> dict[str, list[str]]:
+        """Return the command line of each role."""
+        settings = self.settings
+        common = {"log_level": settings.log_level, "name": "run"}
+        chain = {
+            name: getattr(settings, name)
+            for name in ("sources", "filter", "ttr_ms", "attempts_max", "job_bytes_max", "by_reference", "once")
+        }
+        places = {"bind": self.address, "sink": [self.sink_address], "ledger": self.ledger}
+        ventilator = VentilatorSettings.model_validate({**common, **chain, **places})
+        worker = WorkerSettings.model_validate({**common, "ventilators": [self.address], "procs": settings.procs})
+        sink = SinkSettings.model_validate({**common, "bind": self.sink_address, "pictures": self.out / "pictures"})
+        return {"sink": sink.arguments(), "ventilator": ventilator.arguments(), "worker": worker.arguments()}
+
+    # -- while it runs
+
+    def _look(self) -> None:
+        try:
+            statuses = {member.role: member.watch() for member in self.members}
+        except ZGridError as error:
+            self.error = error
+            self.loop.stop()
+            return
+        if statuses["ventilator"] is not None:
+            self.status = statuses["ventilator"]
+            self.loop.stop()
+            return
+        self._ask()
+        self.view.show(self.standing)
+
+    def _ask(self) -> None:
+        answers: list[dict[str, Any]] = []
+        for client in self.clients:
+            with contextlib.suppress(ZGridError):  # not up yet, or just being started again
+                answers.append(client.ask({"what": "status"}, timeout_ms=100))
+        for answer in answers:
+            if answer.get("role") == "sink":
+                self.standing.faces = max(self.standing.faces, int(answer["faces"]))
+                continue
+            self._count({State[name.upper()]: number for name, number in answer["counts"].items()})
+            self.standing.rate_per_s = answer["rate_per_s"]
+            self.standing.scanning = answer["scanning"]
+            self.standing.passed_over = answer["passed_over"]
+            self.standing.waiting = answer["waiting"]
+
+    def _count(self, counts: dict[State, int]) -> None:
+        standing = self.standing
+        standing.stored, standing.discarded = counts[State.STORED], counts[State.DISCARDED]
+        standing.buried = counts[State.BURIED]
+        standing.settled = standing.stored + standing.discarded + standing.buried + counts[State.CANCELLED]
+        standing.accepted = sum(counts.values())
+
+    def _woken(self) -> None:
+        if self.signals.asked:
+            self.interrupted = True
+            self.loop.stop()
+
+    # -- the end
+
+    def _stop_in_order(self) -> None:
+        """End the worker first, then wait for the sink to have stored what it made, then end the others."""
+        self._ask()
+        by_role = {member.role: member for member in self.members}
+        if self.signals.asked < 2:
+            by_role["worker"].end(STOP_S_MAX)
+            if self.status is None:
+                self._await_sink()
+        for role in ("sink", "ventilator", "worker"):
+            by_role[role].end(STOP_S_MAX if self.signals.asked < 2 else 1.0)
+
+    def _await_sink(self) -> None:
+        """Wait until no result is on its way, at most a few seconds: what is lost now is only done again."""
+        deadline = clock_now() + 5.0
+        while clock_now() < deadline and self.signals.asked < 2:
+            try:
+                if not self.clients[0].ask({"what": "status"}, timeout_ms=500)["counts"]["finished"]:
+                    return
+            except ZGridError:
+                return
+
+    def _end_all(self) -> None:
+        """End whatever still lives: only after an error."""
+        for member in self.members:
+            if member.process.poll() is None:
+                member.process.terminate()
+        for member in self.members:
+            member.end(5.0)
+
+    def _counts(self) -> dict[State, int]:
+        """Return how many jobs of the ledger are in each state; all are 0 while there is none."""
+        if not self.ledger.exists():
+            return dict.fromkeys(State, 0)
+        ledger = Ledger(self.ledger)
+        try:
+            return {**dict.fromkeys(State, 0), **ledger.counts()}
+        finally:
+            ledger.close()
+
+    def _buried(self) -> list[tuple[str, str]]:
+        if not self.standing.buried:
+            return []
+        ledger = Ledger(self.ledger)
+        try:
+            return [(found.uri, found.reason or "") for found in ledger.listed(State.BURIED, BURIED_SHOWN_MAX)]
+        finally:
+            ledger.close()
