@@ -16,6 +16,9 @@ import numpy as np
 from zgrid.errors import FilterError
 from zgrid.filters import Discard, Fail, Image, Keep, Outcome, filter, touch  # noqa: A004  the decorator is called so
 
+MARK = b"\nzgrid-test: "
+"""Stands before the words that the filter ``marked`` obeys."""
+
 
 @filter("act", "7")
 def act(image: Image, *, note: str = "") -> Outcome:
@@ -23,6 +26,16 @@ def act(image: Image, *, note: str = "") -> Outcome:
     verb, _, argument = bytes(image.data[:200]).decode().partition(" ")
     verb = verb.rstrip("\0")
     return _ACTIONS[verb](image, argument.rstrip("\0")) or Keep({"note": note} if note else {})
+
+
+@filter("marked", "1")
+def marked(image: Image, *, work_ms: int = 0) -> Outcome:
+    """Do what is written behind the image's own bytes, where decoders do not look; keep an image without."""
+    if work_ms:
+        threading.Event().wait(work_ms / 1000)
+    words = bytes(image.data).rpartition(MARK)[2] if MARK in bytes(image.data) else b"keep"
+    verb, _, argument = words.decode().partition(" ")
+    return _ACTIONS[verb](image, argument) or Keep({})
 
 
 @filter("look", "1")

@@ -29,7 +29,7 @@ def blocks() -> dict[tuple[int, str], list[Row]]:
     """Return for each kind on the page (number, name) the rows of its first table that has fields."""
     found = {}
     section = PAGE.partition("\n## 7. Messages\n")[2].partition("\n## 8.")[0]
-    for number, name, body in re.findall(r"^### (\d+) (\w+)\n(.*?)(?=^### |\Z)", section, re.M | re.S):
+    for number, name, body in re.findall(r"^### (\d+) (\w+)\n(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL):
         rows = body.partition("| Field | Type | Default | Meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
         cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
         found[int(number), name] = [(field, type_, default) for field, type_, default, meaning in cells if meaning]
@@ -131,7 +131,7 @@ def test_types_and_limits(kind: type[Message], row: Row) -> None:
 def test_limits() -> None:
     """Section 5 lists each limit with its value, and no other; those on pixels stand in the types of section 7."""
     section = PAGE.partition("\n## 5. Limits\n")[2].partition("\n## 6.")[0]
-    listed = {name: int(value) for name, value in re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", section, re.M)}
+    listed = {name: int(value) for name, value in re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", section, re.MULTILINE)}
     ours = {name: value for name, value in vars(limits).items() if name.endswith("_MAX")}
     assert listed == {name: value for name, value in ours.items() if name != "PIXELS_MAX"}
     assert f"An array has at most {BATCH_JOBS_MAX * 4:,} items and a map at most {BATCH_JOBS_MAX:,} entries" in PAGE
@@ -139,7 +139,7 @@ def test_limits() -> None:
 
 def test_codes() -> None:
     """The table of outcome codes has every code under its number, and no other."""
-    listed = re.findall(r"^\| (\d) \| ([A-Z]+) \|", PAGE, re.M)
+    listed = re.findall(r"^\| (\d) \| ([A-Z]+) \|", PAGE, re.MULTILINE)
     assert listed == [(str(code.value), code.name) for code in Code]
 
 

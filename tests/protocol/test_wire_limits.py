@@ -5,7 +5,6 @@ import tracemalloc
 from dataclasses import replace
 from typing import Any
 
-import msgpack
 import pytest
 from test_wire import SAMPLES, frames_of, header_of
 from wire_cases import LEDGER, URIS, VECTORS
@@ -47,6 +46,15 @@ def test_a_claim_of_length_allocates_nothing(code: int, count: int) -> None:
     assert refuse(claim) < 1 << 20
     assert refuse(in_body(claim)) < 1 << 20
     assert refuse(in_body(claim + b"\0" * 100)) < 1 << 20
+
+
+def test_the_longest_array_and_map_inside_plain_data() -> None:
+    """Arrays and maps of plain data end where the page says, though their header would hold more."""
+    longest = Answer(id=1, body={"array": [1] * 4096, "map": {str(number): None for number in range(1024)}})
+    assert decode(encode(longest)) == longest
+    for body in ({"array": [1] * 4097}, {"map": {str(number): None for number in range(1025)}}):
+        with pytest.raises(PeerError):
+            decode(encode(Answer(id=1, body=body)))
 
 
 def test_claims_inside_claims_are_bounded() -> None:

@@ -115,8 +115,8 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
     pixels = st.integers(0, (1 << 31) - 1)
     common = {
         "boot": _boot, "ledger": _ledger, "lane": _seq, "name": _text, "reason": _text, "chain": _text,
-        "seqs": _column(_seq, jobs), "attempts": _column(_attempt, jobs), "keys": _keys(jobs), "id": _ints, "body": _map,
-        "uris": _column(st.text(max_size=200), jobs), "sizes": _column(_ints, jobs), "serial": _seq,
+        "seqs": _column(_seq, jobs), "attempts": _column(_attempt, jobs), "keys": _keys(jobs), "id": _ints,
+        "body": _map, "uris": _column(st.text(max_size=200), jobs), "sizes": _column(_ints, jobs), "serial": _seq,
     }  # fmt: skip
     special: dict[type[Message], dict[str, st.SearchStrategy[Any]]] = {
         Hello: {"role": st.text(max_size=32), "host": _text, "procs": st.integers(0, 65536),

@@ -7,33 +7,67 @@ from typing import Any
 
 from clock import Clock
 
-from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.job import KEY_BYTES, Offer
 from zgrid.protocol.messages import Results
+from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
 
 
 class LedgerDisk:
-    """A ledger with group commit: calls that come while a commit is under way wait for it, in their order."""
+    """A ledger with group commit, as the ventilator's books keep it.
 
-    def __init__(self, clock: Clock, rng: Random, ledger: MemoryLedger, commit_s: float) -> None:
+    Entries are written in order, but only while no commit is under way. Reads see what is committed and nothing else:
+    they come between a commit and the entries that wait for it.
+    """
+
+    def __init__(
+        self, clock: Clock, rng: Random, ledger: MemoryLedger, commit_s: float, accepted: Callable[[list[Row]], None]
+    ) -> None:
         self.ledger = ledger
         self.committing = False
         self._clock = clock
         self._rng = rng
         self._commit_s = commit_s
-        self._calls: deque[Callable[[], None]] = deque()
-        self._after: list[Callable[[], None]] = []
-        self._draining = False
+        self._accepted = accepted
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._reads: deque[Callable[[], object]] = deque()
+        self._rows: list[Row] = []
         self._epoch = 0
 
-    def call(self, call: Callable[[], None]) -> None:
-        """Do this with the ledger as soon as no commit is under way."""
-        self._calls.append(call)
-        self._drain()
+    def enter(self, entry: Callable[[], object]) -> None:
+        """Write something, in order, at the next turn at the latest."""
+        self._waiting.append(entry)
 
-    def when_durable(self, call: Callable[[], None]) -> None:
-        """Do this when everything that was written until now is on disk."""
-        self._after.append(call)
+    def accept(self, offers: list[Offer], chain: str, priority: int, now_ms: int) -> None:
+        """Accept what is new of these."""
+
+        def entry() -> None:
+            self._rows += self.ledger.accept(offers, self.ledger.chain_id(chain), now_ms, priority)
+
+        self.enter(entry)
+
+    def read(self, read: Callable[[], object]) -> None:
+        """Read when nothing uncommitted is in the ledger."""
+        self._reads.append(read)
+
+    def turn(self) -> None:
+        """Make what waits, and begin a commit; at the end of each of the ventilator's turns."""
+        if self.committing:
+            return
+        while self._reads and not self.ledger.dirty:
+            self._reads.popleft()()
+        while self._waiting:
+            self._waiting.popleft()()
+        if self.ledger.dirty:
+            self.committing = True
+            self._clock.after(self._commit_s * (0.5 + self._rng.random()), self._done, self._epoch)
+        else:
+            self._announce()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was entered is on disk."""
+        return not (self._waiting or self.committing or self.ledger.dirty)
 
     def crash(self) -> None:
         """Power cut: a commit that is under way has reached the disk or not."""
@@ -41,36 +75,21 @@ class LedgerDisk:
             self.ledger.commit()
         self.ledger.crash()
         self.committing = False
-        self._calls.clear()
-        self._after.clear()
+        self._waiting.clear()
+        self._reads.clear()
+        self._rows.clear()
         self._epoch += 1
 
-    def _begin(self) -> None:
-        if not self.committing and (self.ledger.dirty or self._after):
-            self.committing = True
-            after, self._after = self._after, []
-            self._clock.after(self._commit_s * (0.5 + self._rng.random()), self._done, self._epoch, after)
-
-    def _done(self, epoch: int, after: list[Callable[[], None]]) -> None:
-        if epoch != self._epoch:
-            return
-        self.ledger.commit()
-        self.committing = False
-        for call in after:
-            call()
-        self._drain()
-
-    def _drain(self) -> None:
-        """Do what waits, in order; what these calls ask for in turn comes behind them."""
-        if self._draining:
-            return
-        epoch = self._epoch
-        self._draining = True
-        while self._calls and not self.committing:
-            self._calls.popleft()()
-        self._draining = False
+    def _done(self, epoch: int) -> None:
         if epoch == self._epoch:
-            self._begin()
+            self.ledger.commit()
+            self.committing = False
+            self._announce()
+
+    def _announce(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            self._accepted(rows)
 
 
 class SimStore:

@@ -38,6 +38,7 @@ class Grid:
         self.verbose = verbose
         self.told_rate = 0.8
         self.wire = False
+        self.healed = False
         self.work = Work(self.rng, job_s)
         self.checks = Checks(self, check_every)
         self.ventilators: list[VentilatorProcess] = []
@@ -98,10 +99,10 @@ class Grid:
         """Return what the other side decodes of a message; itself when the wire's format is left out for speed."""
         return decode(encode(message)) if self.wire else message
 
-    def trace(self, process: Process, what: str, message: Message | None = None) -> None:
+    def trace(self, process: Process, what: str, message: object = '') -> None:
         """Tell what goes on, where somebody replays a seed."""
         if self.verbose:
-            print(f"{self.clock.now:10.4f} {process.name:<12} {what} {'' if message is None else message}")
+            print(f"{self.clock.now:10.4f} {process.name:<12} {what} {message}")
 
     def check(self, process: Process) -> None:
         """Look at a process after an event."""
@@ -119,6 +120,7 @@ class Grid:
 
     def heal(self) -> None:
         """End all faults and start what is down."""
+        self.healed = True
         self.weather.hostile = False
         self.told_rate = 1.0
         for worker in self.workers:
@@ -149,7 +151,7 @@ class Grid:
         """Whether every job of every source has ended, and is known to have."""
         for ventilator in self.ventilators:
             counts = ventilator.ledger.counts()
-            if not ventilator.fed or counts[State.READY] or counts[State.DELAYED] or ventilator.ledger.dirty:
+            if not ventilator.fed or counts[State.READY] or counts[State.DELAYED] or not ventilator.disk.idle:
                 return False
         return True
 
@@ -162,6 +164,8 @@ class Grid:
                     for worker in self.workers if worker.alive)
             and all(not lane.sent for v in self.ventilators for lane in v.machine.delivery.lanes.values())
             and all(sink.machine.idle for sink in self.sinks)
+            and not any(worker.machine.leaving for worker in self.workers)
+            and all(len(v.machine.delivery.lanes) == len(self.workers) for v in self.ventilators)
         )  # fmt: skip
 
     def settle(self, within_s: float = SETTLE_S) -> None:

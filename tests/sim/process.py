@@ -22,6 +22,8 @@ class Process:
         self.life = 0
         self.boot = b""
         self.fuse = 0
+        self._performing = False
+        self._effects: deque[Any] = deque()
         self._backlog: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._performers: dict[type, Callable[[Any], None]] = {}
 
@@ -44,6 +46,7 @@ class Process:
             self.grid.trace(self, "CRASHES")
             self.alive = False
             self.fuse = 0
+            self._effects.clear()
             self.crashed()
 
     def freeze(self, for_s: float) -> None:
@@ -71,27 +74,36 @@ class Process:
             self._backlog.append((call, args))
             return
         call(*args)
-        self.grid.check(self)
+        if self.alive:
+            self.turned()
+        if self.alive:
+            self.grid.check(self)
 
     def later(self, delay_s: float, call: Callable[..., Any], *args: Any) -> None:
         """Let something happen to this process after a while, if it still lives."""
         self.clock.after(delay_s, self.call, self.life, call, *args)
 
     def perform(self, effects: Iterable[Any]) -> None:
-        """Do what the machine asked for, in order; a crash may come after any of it."""
-        life = self.life
-        for effect in effects:
+        """Do what the machine asked for, in order; what this brings comes after it, and a crash after any of it."""
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        while self._effects:
+            effect = self._effects.popleft()
             self._performers[type(effect)](effect)
             if self.fuse:
                 self.fuse -= 1
                 if not self.fuse:
                     self.crash()
-            if not self.alive or self.life != life:
-                return
+        self._performing = False
 
     def started(self) -> None:
         """Build the machine and begin."""
         raise NotImplementedError
+
+    def turned(self) -> None:
+        """At the end of each turn of its loop."""
 
     def crashed(self) -> None:
         """Lose what a crash loses."""

@@ -34,9 +34,10 @@ class SinkProcess(Process):
         self.pipes: list[PushPipe] = []
         self._inbox: deque[tuple[PushPipe, int, Results]] = deque()
         self._storing: list[Results] | None = None
+        self._due_at: float | None = None
         self._performers = {
             Reply: self._reply,
-            Log: lambda effect: grid.trace(self, f"logs {effect.event} {effect.fields}"),
+            Log: lambda effect: grid.trace(self, "logs", effect),
             intake.Store: self._store,
             intake.Lookup: self._lookup,
         }
@@ -48,6 +49,7 @@ class SinkProcess(Process):
             self.pipes = []
         self.machine = Intake(self.name, self.boot, self.intake, 0.025, self.held_bytes_max, 64)
         self.grid.intakes[self.intake] = self
+        self._due_at = None
         for control in self.controls.values():
             self.later(self.rng.random() * 0.2, control.connect)
         for pipe in self.pipes:
@@ -103,14 +105,16 @@ class SinkProcess(Process):
             pipe.read(epoch)
             self.grid.trace(self, "takes in", message)
             self.perform(self.machine.results(message, self.clock.now))
-        self._wait()
 
-    def _wait(self) -> None:
-        due_s = self.machine.due_s(self.clock.now) if self.alive else None
-        if due_s is not None:
+    def turned(self) -> None:
+        """Sleep no longer than until the intake may have something to do."""
+        due_s = self.machine.due_s(self.clock.now)
+        if due_s is not None and (self._due_at is None or self.clock.now + due_s < self._due_at):
+            self._due_at = self.clock.now + due_s
             self.later(max(due_s, 1e-6), self._tick)
 
     def _tick(self) -> None:
+        self._due_at = None
         self.perform(self.machine.tick(self.clock.now))
 
     def _store(self, effect: intake.Store) -> None:

@@ -1,5 +1,6 @@
 """The ventilator of the simulation: the real machine, a ledger that commits slowly, lanes, and a source."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from disk import LedgerDisk
@@ -11,6 +12,7 @@ from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import Offer, State
 from zgrid.protocol.messages import Jobs, Message
 from zgrid.protocol.ventilator import Ventilator
+from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class VentilatorProcess(Process):
         self.terms = terms
         self.offers = offers
         self.ledger = MemoryLedger(self.rng.randbytes(16))
-        self.disk = LedgerDisk(self.clock, self.rng, self.ledger, commit_s)
+        self.disk = LedgerDisk(self.clock, self.rng, self.ledger, commit_s, self._accepted)
         self.accepted: set[bytes] = set()
         self.controls: dict[bytes, Control] = {}
         self.sinks: list[Control] = []
@@ -103,13 +105,15 @@ class VentilatorProcess(Process):
     def _tick(self) -> None:
         self.later(TICK_S, self._tick)
         self.perform(self.machine.tick(self.clock.now))
-        if self.alive:
-            self.disk.call(self._due)
+        self.disk.enter(self._due)
+
+    def turned(self) -> None:
+        """Into the ledger with what waits; what that brings is done at once."""
+        self.disk.turn()
 
     def _due(self) -> None:
         rows = self.ledger.due(self.now_ms())
         if rows:
-            # A due job is as it was on disk until the commit; giving it out earlier loses nothing.
             self.perform(self.machine.delivery.accepted(rows, self.clock.now))
 
     # -- the source
@@ -124,25 +128,22 @@ class VentilatorProcess(Process):
                     break
                 batch.append(following[0])
             self._fed += len(batch)
-            self.disk.call(lambda: self._accept(batch, chain, priority))
+            self.disk.accept(batch, chain, priority, self.now_ms())
             self.later(self.feed_s, self._feed)
 
-    def _accept(self, offers: list[Offer], chain: str, priority: int) -> None:
-        number = self.ledger.chain_id(chain)
-        self.machine.delivery.chains[number] = chain
-        rows = self.ledger.accept(offers, number, self.now_ms(), priority)
-        life = self.life
+    def _accepted(self, rows: list[Row]) -> None:
+        """From here on none of these may be lost."""
+        self.accepted.update(row.key for row in rows)
+        self.call(self.life, self._tell_accepted, rows)
 
-        def durable() -> None:
-            self.accepted.update(row.key for row in rows)
-            self.call(life, lambda: self.perform(self.machine.delivery.accepted(rows, self.clock.now)))
-
-        self.disk.when_durable(durable)
+    def _tell_accepted(self, rows: list[Row]) -> None:
+        self.machine.delivery.chains = self.ledger.chain_texts()
+        self.perform(self.machine.delivery.accepted(rows, self.clock.now))
 
     @property
     def fed(self) -> bool:
         """Whether the source has offered all it has, and it was accepted."""
-        return self._fed >= len(self.offers) and len(self.accepted) >= len({offer[0] for offer in self.offers})
+        return self._fed >= len(self.offers) and self.disk.idle
 
     # -- sockets
 
@@ -181,12 +182,12 @@ class VentilatorProcess(Process):
 
     def _open_lane(self, effect: fx.OpenLane) -> None:
         if self.refuse_lanes and self.rng.random() < self.refuse_lanes:
-            self.later(0.001, lambda: self.perform(self.machine.lane_refused(effect.lane, "no port is free")))
+            self.perform(self.machine.lane_refused(effect.lane, "no port is free"))
             return
         end = LaneEnd(effect.lane, f"tcp://*:{self.grid.next_port()}")
         self.lanes[effect.lane] = end
         self.grid.bound[end.address] = self, self.life, end
-        self.later(0.0002, lambda: self.perform(self.machine.lane_bound(effect.lane, end.address)))
+        self.perform(self.machine.lane_bound(effect.lane, end.address))
 
     def _close_lane(self, effect: fx.CloseLane) -> None:
         end = self.lanes.pop(effect.lane, None)
@@ -236,54 +237,46 @@ class VentilatorProcess(Process):
     # -- the ledger
 
     def _settle(self, effect: fx.Settle) -> None:
-        self.disk.call(lambda: self._ledger_settle(effect))
-
-    def _ledger_settle(self, effect: fx.Settle) -> None:
-        self.ledger.settle(effect.seqs, effect.state, self.now_ms(), effect.reason)
+        self.disk.enter(partial(self.ledger.settle, effect.seqs, effect.state, self.now_ms(), effect.reason))
 
     def _bury(self, effect: fx.Bury) -> None:
-        self.grid.trace(self, f"buries {effect.seq}: {effect.reason}")
-        self.disk.call(
-            lambda: self.ledger.bury(effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
+        self.grid.trace(self, "buries", effect)
+        self.disk.enter(
+            partial(self.ledger.bury, effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
         )
 
     def _charge(self, effect: fx.Charge) -> None:
-        self.grid.trace(self, f"charges {effect.seq} with {effect.failures}: {effect.reason}")
-        self.disk.call(
-            lambda: self.ledger.charge(effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
+        self.grid.trace(self, "charges", effect)
+        self.disk.enter(
+            partial(self.ledger.charge, effect.seq, effect.failures, effect.reason, effect.evidence, self.now_ms())
         )
 
     def _postpone(self, effect: fx.Postpone) -> None:
-        due_ms = self.now_ms() + effect.delay_ms
-        self.disk.call(
-            lambda: self.ledger.postpone(
-                effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, self.now_ms()
-            )
+        now_ms = self.now_ms()
+        due_ms = now_ms + effect.delay_ms
+        self.disk.enter(
+            partial(self.ledger.postpone, effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, now_ms)
         )
 
     def _record(self, effect: fx.Record) -> None:
-        self.grid.trace(self, f"records {effect.event} of {effect.seqs} {effect.note or ''}")
-        self.disk.call(
-            lambda: self.ledger.record(
-                effect.event, effect.seqs, self.now_ms(), effect.worker, effect.lane, None, effect.note
+        self.grid.trace(self, "records", effect)
+        self.disk.enter(
+            partial(
+                self.ledger.record, effect.event, effect.seqs, self.now_ms(), effect.worker, effect.lane, None, effect.note
             )
         )
 
     def _refill(self, effect: fx.Refill) -> None:
-        life = self.life
-
         def read() -> None:
             rows = self.ledger.next_open(effect.after, effect.limit)
-            durable = [row for row in rows if row.seq <= self.ledger.durable_seq]
+            self.grid.trace(self, "reads", rows)
             exhausted = len(rows) < effect.limit
-            self.call(
-                life, lambda: self.perform(self.machine.delivery.loaded(durable, self.clock.now, exhausted=exhausted))
-            )
+            self.perform(self.machine.delivery.loaded(rows, self.clock.now, exhausted=exhausted))
 
-        self.disk.call(read)
+        self.disk.read(read)
 
     def _log(self, effect: fx.Log) -> None:
-        self.grid.trace(self, f"logs {effect.event} {effect.fields}")
+        self.grid.trace(self, "logs", effect)
         self.log.append(effect)
 
     # -- what tests ask

@@ -51,9 +51,8 @@ class Work:
         self.struck_boots: set[bytes] = set()
         self._sent: dict[tuple[str, int], list[bytes]] = {}
 
-    def sent(self, ventilator: "VentilatorProcess", effect: Send) -> None:
-        """Jobs went out on a lane."""
-        peer = ventilator.machine.delivery.lanes[effect.lane].peer
+    def sent(self, ventilator: "VentilatorProcess", effect: Send, peer: bytes) -> None:
+        """Jobs went out on the lane of the worker whose boot id is ``peer``."""
         for job in effect.jobs:
             self._sent.setdefault((ventilator.name, job.seq), []).append(peer)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.2
 FLUSH_S = 0.005
+LEAVE_S = 5.0
 
 
 class SimChild:
@@ -134,6 +135,7 @@ class WorkerProcess(Process):
         self.filters = dict.fromkeys(filters.split(), "1")
         self.mute = False
         self.suspended_until = 0.0
+        self.leave_until = 0.0
         self.controls: list[Control] = []
         self.children: list[SimChild] = []
         self.lanes: dict[int, tuple[int, str, Pipe, LaneEnd | None]] = {}
@@ -145,7 +147,7 @@ class WorkerProcess(Process):
             fx.Assign: self._assign,
             fx.Kill: self._kill,
             fx.Push: self._push,
-            fx.Log: lambda effect: grid.trace(self, f"logs {effect.event} {effect.fields}"),
+            fx.Log: lambda effect: grid.trace(self, "logs", effect),
         }
 
     # -- life
@@ -211,6 +213,7 @@ class WorkerProcess(Process):
 
     def leave(self) -> None:
         """SIGTERM: hand back what is not started, finish the rest, say goodbye."""
+        self.leave_until = self.clock.now + LEAVE_S
         self.perform(self.machine.leave(self.clock.now))
 
     def _tick(self) -> None:
@@ -221,9 +224,10 @@ class WorkerProcess(Process):
         if not self.alive:
             return
         self.perform(self.machine.tick(self.clock.now))
-        if self.alive and self.machine.leaving and self.machine.idle and not any(p.outbox for p in self.pipes.values()):
-            self.perform(self.machine.farewell("SIGTERM"))
-            if self.alive:
+        if self.alive and self.machine.leaving:
+            done = self.machine.idle and not any(pipe.outbox for pipe in self.pipes.values())
+            if done or self.clock.now >= self.leave_until:
+                self.perform([*self.machine.hand_back(self.clock.now), *self.machine.farewell("SIGTERM")])
                 self.later(0.1, self._exit, self.life)
 
     def _exit(self, life: int) -> None:
@@ -231,6 +235,8 @@ class WorkerProcess(Process):
             self.grid.trace(self, "exits")
             self.alive = False
             self._gone(told=True)
+            if self.grid.healed:
+                self.start()
 
     # -- ventilators
 
@@ -329,18 +335,17 @@ class WorkerProcess(Process):
             if effect.address == sink.intake:
                 sink.join(pipe)
         pipe.push(self.grid.wired(effect.results))
-        self._room()
 
-    def _room(self) -> None:
+    def turned(self) -> None:
         """Tell the duty whether any sink in use has no room."""
-        if not self.alive:
-            return
         used = {address for employer in self.machine.employers for address in employer.sinks}
         blocked = any(self.pipes[address].full for address in used if address in self.pipes)
         if blocked != self.machine.blocked:
             self.machine.blocked = blocked
             if not blocked:
-                self.later(0.0, self._unblocked)
+                self.perform(self.machine.assign(self.clock.now))
 
-    def _unblocked(self) -> None:
-        self.perform(self.machine.assign(self.clock.now))
+    def _room(self) -> None:
+        """A sink has taken something: have a look at it soon."""
+        if self.machine.blocked:
+            self.later(0.0, int)

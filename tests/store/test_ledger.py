@@ -168,6 +168,16 @@ def test_find_by_key_among_several_blocks(ledger):
         assert ledger.find(rows[number].key.hex()).seq == rows[number].seq
 
 
+def test_listed_by_state(ledger):
+    """The newest of a state come first, and no more than were asked for."""
+    ledger.accept(offers(1, 2, 3, 4), 1, NOW)
+    for seq in (3, 1, 4):
+        ledger.bury(seq, 1, f"why {seq}", {}, NOW)
+    assert [(job.seq, job.reason) for job in ledger.listed(State.BURIED, 2)] == [(4, "why 4"), (3, "why 3")]
+    assert [job.seq for job in ledger.listed(State.READY, 9)] == [2]
+    assert ledger.listed(State.STORED, 9) == []
+
+
 def test_story_is_what_happened_to_one_job(ledger):
     """Each event of a batch is told for each of its jobs and for no other, in the order in which it happened."""
     ledger.accept(offers(*range(6)), 1, NOW)

@@ -82,10 +82,11 @@ def say_summary(summary: "Summary") -> None:
     new = f"{summary.new} new" if summary.new else "nothing new"
     rate = f", {summary.new / summary.seconds:.1f} images/s" if summary.new else ""
     say(f"{standing.accepted} images, {new}, in {span(summary.seconds * 1000)}{rate}")
-    stored = f"{standing.stored} stored" + (f" (with {standing.faces} faces, the new ones)" if standing.faces else "")
-    parts = [stored, f"{standing.discarded} discarded", f"{standing.buried} buried"]
+    parts = [f"{standing.stored} stored", f"{standing.discarded} discarded", f"{standing.buried} buried"]
     if standing.passed_over:
         parts.append(f"{standing.passed_over} files passed over: no images")
+    if standing.faces:
+        parts.append(f"{standing.faces} new faces")
     say("  " + ", ".join(parts))
     for uri, reason in summary.buried_why:
         say(f"  buried: {clean(uri)}: {clean(reason)}")

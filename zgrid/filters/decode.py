@@ -12,7 +12,8 @@ from zgrid.filters.header import FORMATS, Header
 from zgrid.filters.orientation import Pixels
 
 FAST_FORMATS = ("JPEG", "PNG", "WEBP")
-"""Formats that OpenCV decodes, after a look at whether the file is whole: OpenCV fills what is missing with grey."""
+"""Formats that OpenCV decodes, after a look at whether the file is whole: OpenCV would take one that ends in zeros, as
+an interrupted copy leaves it, and make up the rest of the picture."""
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 

@@ -18,7 +18,7 @@ _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 _SEGMENT_BYTES_MAX = 65_533
 """A JPEG segment's length has 16 bits and counts itself."""
 _ICC_PREFIX = b"ICC_PROFILE\0"
-_VP8X_ICC, _VP8X_ALPHA, _VP8X_EXIF = 0x20, 0x10, 0x08
+_VP8X_ICC, _VP8X_EXIF = 0x20, 0x08
 
 
 def encode(pixels: Pixels, name: str, quality: int, exif: bytes = b"", icc: bytes = b"") -> bytes:
@@ -89,13 +89,14 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _with_webp_chunks(file: bytes, pixels: Pixels, exif: bytes, icc: bytes) -> bytes:
-    """Put profile and EXIF into a WebP, whose extended form it takes: header, profile, picture, EXIF in this order."""
+    """Put profile and EXIF into a WebP, whose extended form it takes: header, profile, picture, EXIF in this order.
+
+    A picture that can be seen through has that form already, with a flag for its alpha.
+    """
     height, width = pixels.shape[:2]
     body, flags = file[12:], 0
     if body[:4] == b"VP8X":
         flags, body = body[8], body[18:]
-    elif pixels.shape[2] == 4:
-        flags = _VP8X_ALPHA
     flags |= (_VP8X_ICC if icc else 0) | (_VP8X_EXIF if exif else 0)
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     chunks = _webp_chunk(b"VP8X", bytes([flags, 0, 0, 0]) + size)

@@ -55,12 +55,13 @@ class Range:
 class Employer:
     """A ventilator that this worker serves."""
 
-    __slots__ = ("beat_at", "boot", "hello_at", "index", "lane", "queue", "serial", "sinks", "unconfirmed")
+    __slots__ = ("beat_at", "boot", "hello_at", "index", "lane", "left", "queue", "serial", "sinks", "unconfirmed")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.boot = b""
         self.lane = 0
+        self.left = (b"", 0)
         self.sinks: list[str] = []
         self.queue: deque[Range] = deque()
         self.serial = 0

@@ -72,7 +72,7 @@ def texts(chars_max: int = TEXT_CHARS_MAX, items_max: int = BATCH_JOBS_MAX) -> C
 
 
 def optional(kind: type, size_max: int) -> Check:
-    """Accept a column of ``kind`` (int, str or bytes) or None; an int is at most ``size_max``, others as long at most."""
+    """Accept a column of ``kind`` (int, str or bytes) or None. ``size_max``: the largest int, the length of others."""
 
     def check(value: Any) -> bool:
         if type(value) is not list or len(value) > BATCH_JOBS_MAX:
@@ -82,7 +82,7 @@ def optional(kind: type, size_max: int) -> Check:
             return not kinds
         there = [item for item in value if item is not None]
         if kind is int:
-            return 0 <= min(there) and max(there) <= size_max
+            return bool(min(there) >= 0 and max(there) <= size_max)
         return max(map(len, there)) <= size_max
 
     return check
@@ -99,7 +99,7 @@ def plain(value: Any, depth_max: int = NOTES_DEPTH_MAX) -> bool:
     if kind is dict:
         return depth_max > 0 and all(type(key) is str and plain(item, depth_max - 1) for key, item in value.items())
     if kind is int:
-        return -INT_MAX - 1 <= value <= INT_MAX
+        return bool(-INT_MAX - 1 <= value <= INT_MAX)
     if kind is float:
         return isfinite(value)
     return value is None or kind in (bool, str, bytes)

@@ -24,7 +24,7 @@ from zgrid.protocol.effects import (
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage, filters_of
-from zgrid.protocol.limits import BATCH_JOBS_MAX
+from zgrid.protocol.limits import BATCH_JOBS_MAX, HEADER_BYTES_MAX
 from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.window import Row, Window
@@ -34,6 +34,12 @@ RETRY_DELAY_MS = 1000
 RETRY_DELAY_MS_MAX = 300_000
 OVERDUE_GRACE_S = 5.0
 """What a worker gets beyond the time-to-run to kill the child and report it, before the ventilator itself gives up."""
+
+FROZEN_S = 1.0
+"""A pause between two ticks that says: not the workers were slow, this process was frozen."""
+
+URI_CHARS_PER_BATCH_MAX = HEADER_BYTES_MAX // 4
+"""Names of one message's images: a header beyond its limit would be refused, and its jobs sent again for ever."""
 
 PEERS_REMEMBERED_MAX = 256
 """Lost workers whose charged jobs are remembered, in case only their link was cut."""
@@ -53,7 +59,8 @@ class Delivery:
         self.paused = False
         self._asked_at = 0.0
         self._sink_since = [0.0] * sinks
-        self._refilling = False
+        self._ticked_at: float | None = None
+        self._refilling: tuple[int, int] | None = None
         self._charged: dict[bytes, list[int]] = {}
 
     # -- jobs come in
@@ -65,8 +72,10 @@ class Delivery:
 
     def loaded(self, rows: list[Row], now: float, *, exhausted: bool) -> list[Effect]:
         """The ledger answered a Refill; ``exhausted`` when there is nothing behind these."""
-        self._refilling = False
-        self.window.load(rows, exhausted=exhausted)
+        # If urgent jobs have pushed the cursor back meanwhile, these are not the next ones any more: ask again.
+        if self._refilling == self.window.cursor:
+            self.window.load(rows, exhausted=exhausted)
+        self._refilling = None
         return self.dispatch(now)
 
     # -- workers come and go
@@ -74,7 +83,7 @@ class Delivery:
     def lane_up(self, lane_id: int, now: float) -> list[Effect]:
         """The worker has connected to its lane."""
         lane = self.lanes.get(lane_id)
-        if lane is None:
+        if lane is None or lane.stage is not Stage.OPENING:
             return []
         lane.stage = Stage.READY
         return self.dispatch(now)
@@ -112,7 +121,7 @@ class Delivery:
         effects: list[Effect] = []
         for seq in self._charged.pop(peer, ()):
             job = self.window.jobs.get(seq)
-            if job is not None and job.failures > 0 and job.state is State.READY:
+            if job is not None and job.failures > 0:
                 job.failures -= 1
                 effects.append(Charge(seq, job.failures, "the worker came back: the attempt does not count", {}))
         return effects
@@ -209,6 +218,7 @@ class Delivery:
         if not again:
             return []
         for job in again:
+            job.attempt += 1
             self._ready(job)
         note = "the sink never got its result"
         return [Record("lost", [job.seq for job in again], None, None, note), *self.dispatch(now)]
@@ -221,9 +231,13 @@ class Delivery:
     # -- time
 
     def tick(self, now: float) -> list[Effect]:
-        """Once a second or so: what is overdue at workers or at sinks."""
+        """Several times a second: what is overdue at workers or at sinks."""
         effects: list[Effect] = []
+        slept_s = 0.0 if self._ticked_at is None else now - self._ticked_at - FROZEN_S
+        self._ticked_at = now
         for lane in list(self.lanes.values()):
+            if slept_s > 0:
+                lane.slept(slept_s + FROZEN_S, now)
             if lane.overdue(now, self.terms.ttr_ms / 1000 + OVERDUE_GRACE_S):
                 effects += self._overdue(lane, now)
         if now - self._asked_at > 1.0:
@@ -252,8 +266,8 @@ class Delivery:
                 if room > 0 and self.window.ready:
                     share = -(-self.window.ready // len(self.lanes))
                     self._give(lane, min(room, share), now, effects)
-        if self.window.wants() and not self._refilling:
-            self._refilling = True
+        if self.window.wants() and self._refilling is None:
+            self._refilling = self.window.cursor
             effects.append(Refill(self.window.cursor, self.terms.ready_max))
         return effects
 
@@ -294,21 +308,22 @@ class Delivery:
 
     def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
         batch: list[Job] = []
-        size = 0
+        size = chars = 0
         single = False
         while len(batch) < room:
             job = self.window.head(chains)
             if job is None or not lane.fits(len(batch) + 1, job.size + size, self.terms):
                 break
             alone = job.suspect or lane.pace.single
-            if batch and (
-                job.chain != batch[0].chain or alone != single or size + job.size > self.terms.batch_bytes_max
-            ):
+            if batch and (job.chain != batch[0].chain or alone != single or chars > URI_CHARS_PER_BATCH_MAX):
+                break
+            if batch and size + job.size > self.terms.batch_bytes_max:
                 break
             self.window.pop(job)
             job.state, job.lane = State.SENT, lane.id
             single = alone
             size += job.size
+            chars += len(job.uri)
             batch.append(job)
         return batch, single
 
@@ -363,6 +378,8 @@ class Delivery:
         for job, code, why in others:
             reason = str(why.get("reason") or code.name.lower())
             groups.setdefault((code, reason), []).append(job.seq)
+            if code == Code.RELEASED:
+                lane.stage = Stage.LEAVING  # it will not take more either, even if the beat that says so was lost
             if code == Code.DISCARDED:
                 self._close(job, Change.DISCARD)
             elif code == Code.RELEASED or self._failed(job, code, lane, reason, why, effects):
@@ -383,7 +400,7 @@ class Delivery:
             self._close(job, Change.BURY)
             effects.append(Bury(job.seq, job.failures, reason, evidence))
             return False
-        if code == Code.TROUBLED and job.attempt < self.terms.attempts_max:
+        if code == Code.TROUBLED and job.failures + 1 < self.terms.attempts_max:
             job.failures += 1
             self._close(job, Change.POSTPONE)
             effects.append(Postpone(job.seq, job.failures, _delay_ms(job), reason, evidence))
@@ -393,6 +410,7 @@ class Delivery:
     def _charge(self, job: Job, reason: str, evidence: dict[str, Any], effects: list[Effect]) -> bool:
         """Charge an attempt; bury the job when it was the last one, else return true: it is ready again, singly."""
         job.failures += 1
+        job.attempt += 1
         job.suspect = True
         if job.failures < self.terms.attempts_max:
             effects.append(Charge(job.seq, job.failures, reason, evidence))
@@ -419,7 +437,10 @@ class Delivery:
         seq = next(iter(lane.sent))
         note = f"job {seq} was not reported within its time-to-run of {self.terms.ttr_ms} ms"
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": note})
-        return [log, *self.lane_down(lane.id, now, note, innocent=False)]
+        # Where its beats do not show the job as running, no child of it has started anything: nothing is charged.
+        effects = self.lane_down(lane.id, now, note, innocent=seq not in lane.running)
+        self._charged.pop(lane.peer, None)  # it will be back at once, but that excuses nothing
+        return [log, *effects]
 
     def _ask(self, jobs: list[Job]) -> list[Effect]:
         """Ask each sink what it has of these jobs."""

@@ -5,6 +5,7 @@ columns again. So a job costs no object of its own here, and a hundred thousand 
 """
 
 from collections import deque
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -36,7 +37,15 @@ from zgrid.protocol.messages import (
 )  # fmt: skip
 
 HELLO_AGAIN_S = 1.0
+
+NOTES_BYTES_MAX = 2 << 20
+"""Notes in one message of results: a quarter of what a header may have."""
+PICTURE_BYTES_MAX = 8 << 20
+"""Pictures in one message of results, unless a single one is larger: sinks take messages whole."""
 REFUSED_AGAIN_S = 5.0
+
+FROZEN_S = 1.0
+"""A pause between two ticks that says: not the children were slow, this process was frozen."""
 
 
 class Duty:
@@ -56,6 +65,7 @@ class Duty:
         self.versions: dict[str, str] = {}
         self.blocked = False
         self.leaving = False
+        self._awake_at = 0.0
         self._tokens = 1
         self._turn = 0
         self._beats: Liveness[int] = Liveness(1.0, 3)
@@ -87,7 +97,7 @@ class Duty:
             return []  # of a lane that is gone: its ventilator has given these to others
         batch = Batch(employer, jobs, self._tokens, now)
         self._tokens += len(jobs.seqs)
-        if self.leaving or not employer.sinks:
+        if self.leaving:
             return [self._report(batch, range(len(jobs.seqs)), Code.RELEASED, now)]
         employer.queue.append(Range(batch, 0, len(jobs.seqs)))
         return self.assign(now)
@@ -141,6 +151,7 @@ class Duty:
 
         One that gives no sign for its job's time-to-run is to be killed, once.
         """
+        self._awake(now)
         child = self.children[index]
         child.observe(token, moved_at, progress)
         ttr_s = child.overdue(now)
@@ -154,6 +165,7 @@ class Duty:
     def tick(self, now: float) -> list[Effect]:
         """Several times a second: beats, greetings, and ventilators that have gone silent."""
         effects: list[Effect] = []
+        self._awake(now)
         for index in self._beats.silent(now):
             employer = self.employers[index]
             employer.hello_at = now
@@ -208,7 +220,7 @@ class Duty:
         for depth in (1, 2):
             for child in self.children:
                 while child.ready and len(child.ranges) < min(depth, child.depth):
-                    part = self._next(child)
+                    part = self._next(child, idle=not child.ranges)
                     if part is None:
                         return effects
                     if not child.ranges:
@@ -219,12 +231,17 @@ class Duty:
 
     # -- inside
 
-    def _next(self, child: Child) -> Range | None:
-        """Cut the next piece of work for this child off the queue of the ventilator whose turn it is."""
+    def _next(self, child: Child, *, idle: bool) -> Range | None:
+        """Cut the next piece of work for this child off the queue of the ventilator whose turn it is.
+
+        Single jobs are for idle children only: given is started, so that a dead worker's running jobs are known.
+        """
         for _ in self.employers:
             self._turn = (self._turn + 1) % len(self.employers)
             queue = self.employers[self._turn].queue
-            if not queue:
+            if not queue or not self.employers[self._turn].sinks:
+                continue  # without sinks, results would have nowhere to go: the jobs wait until a welcome names them
+            if queue[0].batch.single and not idle:
                 continue
             waiting = sum(part.stop - part.start for part in queue)
             size = 1 if queue[0].batch.single else min(child.chunk(), ceil(waiting / len(self.children)))
@@ -238,9 +255,9 @@ class Duty:
         sinks = len(batch.employer.sinks)
         for sink in range(sinks):
             mine = kept if sinks == 1 else [at for at in kept if batch.keys[(first + at) * KEY_BYTES] % sinks == sink]
-            if mine:
+            for part in _fitting(mine, news):
                 address = batch.employer.sinks[sink]
-                effects.append(Push(address, self._results(batch, first, news, mine, now)))
+                effects.append(Push(address, self._results(batch, first, news, part, now)))
         report = self._reported(
             batch,
             seqs=batch.seqs[first : first + len(news.codes)],
@@ -323,6 +340,13 @@ class Duty:
         employer.unconfirmed.append((now, message))
         return Tell(employer.index, message)
 
+    def _awake(self, now: float) -> None:
+        """Note that time goes on; a long pause says that this process was frozen, perhaps with its children."""
+        slept_s, self._awake_at = now - self._awake_at, now
+        if slept_s > FROZEN_S:
+            for child in self.children:
+                child.moved_at = min(now, child.moved_at + slept_s)
+
     def _requeue(self, part: Range) -> None:
         employer = part.batch.employer
         if part.start < part.stop and part.batch.boot == employer.boot and part.batch.lane == employer.lane:
@@ -330,12 +354,17 @@ class Duty:
 
     def _welcome(self, employer: Employer, message: Welcome, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        employer.sinks = message.sinks
+        known = (employer.boot, employer.lane) == (message.boot, message.lane)
+        if message.sinks or not known:
+            employer.sinks = message.sinks
         interval_s = message.limits.get("beat_interval_ms", 1000) / 1000
         self._beats.interval_s = max(0.01, interval_s)
         self._beats.patience_s = self._beats.interval_s * max(2, message.limits.get("beats_missed_max", 3))
-        if (employer.boot, employer.lane) == (message.boot, message.lane):
-            return effects
+        if known:
+            return self.assign(now)
+        if self.leaving or (message.boot, message.lane) == employer.left:
+            # Nothing more is wanted; or it has not noticed that this lane was left, and what is there would be lost.
+            return [Tell(employer.index, Bye(boot=message.boot, lane=message.lane, reason="left that lane"))]
         effects += self._leave_lane(employer)
         employer.join(message.boot, message.lane, now)
         effects.append(ConnectLane(employer.index, message.lane, message.address))
@@ -348,13 +377,14 @@ class Duty:
         if not employer.lane:
             return []
         lane = employer.lane
+        employer.left = employer.boot, lane
         employer.join(b"", 0, 0.0)
         return [CloseLane(employer.index, lane)]
 
     def _unheard(self, employer: Employer, now: float) -> bool:
-        """Whether it is time to greet a ventilator that has not answered, or not for long."""
+        """Whether it is time to greet a ventilator that has not answered, not for long, or without naming its sinks."""
         watched = self._beats.age_s(employer.index, now) is not None
-        return self.filters is not None and now >= employer.hello_at and not (employer.lane and watched)
+        return self.filters is not None and now >= employer.hello_at and not (employer.lane and employer.sinks and watched)
 
     def _hello(self, employer: Employer, now: float) -> list[Effect]:
         if self.filters is None or self.leaving:
@@ -376,6 +406,26 @@ class Duty:
             seqs=[child.seq() for child in running],
             progress=[child.progress for child in running],
         )
+
+
+def _fitting(kept: list[int], news: Returned) -> Iterator[list[int]]:
+    """Cut results into parts that each make a message of moderate size: notes may have 256 KiB for one image."""
+    if not news.pictures and not any(news.notes):
+        if kept:
+            yield kept
+        return
+    part: list[int] = []
+    notes_bytes = picture_bytes = 0
+    for at in kept:
+        note = news.notes[at]
+        notes_bytes += len(repr(note)) if note else 0
+        picture_bytes += len(news.pictures.get(at, b""))
+        if part and (notes_bytes > NOTES_BYTES_MAX or picture_bytes > PICTURE_BYTES_MAX):
+            yield part
+            part, notes_bytes, picture_bytes = [], 0, 0
+        part.append(at)
+    if part:
+        yield part
 
 
 def _cut(queue: deque[Range], size: int) -> Range:

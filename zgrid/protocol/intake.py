@@ -184,6 +184,8 @@ class Intake:
     def _hello(self, peer: bytes, hello: Hello) -> list[Effect]:
         if hello.role != "ventilator" or not hello.ledger:
             return [Reply(peer, Refuse(reason=f"a {hello.role} has no business here: this is a sink", final=True))]
+        # A ledger has one ventilator: who said this before is an earlier process of it, and gone.
+        self.peers = {other: owner for other, owner in self.peers.items() if owner != hello.ledger}
         self.peers[peer] = hello.ledger
         log: dict[str, Any] = {"ventilator": hello.name, "host": hello.host}
         return [
@@ -200,5 +202,6 @@ class Intake:
 
 
 def _size(message: Results) -> int:
-    """Return about how many bytes a message holds: its pictures, and 1 KiB for each job's columns."""
-    return sum(map(len, message.images)) + 1024 * len(message.seqs)
+    """Return about how many bytes a message holds: pictures, notes as text, and 1 KiB for each job's columns."""
+    notes = sum(len(repr(note)) for note in message.notes if note)
+    return sum(map(len, message.images)) + notes + 1024 * len(message.seqs)

@@ -8,11 +8,15 @@ from zgrid.protocol.job import State
 
 
 class Job:
-    """An open job in the ventilator's memory. ``failures``: attempts that were charged to it."""
+    """An open job in the ventilator's memory.
+
+    ``failures``: attempts that are charged to it. ``attempt``: the number of the one that is under way or comes next, from
+    1; it fences reports, so it never goes back, even when a charge is taken back.
+    """
 
     __slots__ = (
-        "accepted_ms", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "seq", "size", "state",
-        "suspect", "uri",
+        "accepted_ms", "attempt", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "seq", "size",
+        "state", "suspect", "uri",
     )  # fmt: skip
 
     def __init__(
@@ -26,17 +30,13 @@ class Job:
         self.mtime_ns = mtime_ns
         self.priority = priority
         self.failures = failures
+        self.attempt = failures + 1
         self.chain = chain
         self.accepted_ms = accepted_ms
         self.state = State.READY
         self.lane = 0
         self.suspect = failures > 0
         self.finished_at = 0.0
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that is under way or comes next, from 1."""
-        return self.failures + 1
 
 
 def filters_of(chain: str) -> frozenset[str]:
@@ -94,8 +94,10 @@ class Lane:
             self.serial = serial
 
     def touch(self, running: dict[int, float], now: float) -> None:
-        """Note what runs at the worker; progress of a job begins its time-to-run anew."""
-        if any(far > self.running.get(seq, -1.0) for seq, far in running.items()):
+        """Note what runs at the worker; a first job that begins, and progress of any, begin the time-to-run anew."""
+        head = next(iter(self.sent), 0)
+        begins = head in running and head not in self.running
+        if begins or any(far > self.running.get(seq, -1.0) for seq, far in running.items()):
             self.head_since = now
         self.running = running
 
@@ -108,6 +110,10 @@ class Lane:
             return False
         head = next(iter(self.sent))
         return now - self.head_since > (patience_s if head in self.running else 3 * patience_s)
+
+    def slept(self, for_s: float, now: float) -> None:
+        """Note that the ventilator itself was frozen: what a worker said meanwhile is not read yet."""
+        self.head_since = min(now, self.head_since + for_s)
 
     def idle(self, terms: Terms) -> int:
         """Return how many of the worker's children have nothing to do and may have something."""

@@ -71,10 +71,12 @@ class Ventilator:
             self.delivery.late["outcome"] += len(message.seqs)
             return []
         if type(message) is Beat:
-            if message.lane == lane.id:
-                self.delivery.touched(lane.id, message.seqs, message.progress, now)
-                if message.leaving:
-                    lane.stage = Stage.LEAVING
+            if message.boot != self.boot or message.lane != lane.id:
+                # It works for a lane that is gone, and may have missed where the new one is.
+                return [Reply(peer, self._welcome(lane))] if lane.address else []
+            self.delivery.touched(lane.id, message.seqs, message.progress, now)
+            if message.leaving:
+                lane.stage = Stage.LEAVING
             return [Reply(peer, Beat(boot=self.boot, lane=lane.id, serial=lane.serial))]
         if type(message) is Bye:
             return self._bye(lane, message, now)

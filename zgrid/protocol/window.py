@@ -40,11 +40,13 @@ class Window:
         self.cursor = START
         self.exhausted = False
         self._ready_max = terms.ready_max
+        self._dropped: dict[int, None] = {}
 
     def accept(self, rows: Iterable[Row]) -> None:
         """Take newly accepted jobs in, as far as they belong before the cursor or there is room behind it."""
         for row in rows:
             place = (row.priority, row.seq)
+            self._dropped.pop(row.seq, None)
             if place > self.cursor:
                 if not self.exhausted or self.ready >= self._ready_max:
                     self.exhausted = False
@@ -57,7 +59,9 @@ class Window:
     def load(self, rows: list[Row], *, exhausted: bool) -> None:
         """Take in what the ledger had behind the cursor; ``exhausted`` says that there is no more."""
         for row in rows:
-            self._enter(row)
+            # What was closed a moment ago may have been read before the ledger had heard of it.
+            if row.seq not in self._dropped:
+                self._enter(row)
         if rows:
             self.cursor = max(self.cursor, (rows[-1].priority, rows[-1].seq))
         self.exhausted = exhausted
@@ -74,8 +78,12 @@ class Window:
     def drop(self, seq: int) -> Job | None:
         """Forget a job that was closed or postponed; its place in a heap is passed over later."""
         job = self.jobs.pop(seq, None)
-        if job is not None and job.state is State.READY:
-            self.ready -= 1
+        if job is not None:
+            if job.state is State.READY:
+                self.ready -= 1
+            self._dropped[seq] = None
+            if len(self._dropped) > self._ready_max:
+                del self._dropped[next(iter(self._dropped))]
         return job
 
     def head(self, chains: Iterable[int]) -> Job | None:

@@ -36,8 +36,8 @@ def encode(message: Message) -> list[Frame]:
 def decode(frames: Sequence[Frame]) -> Message:
     """Return the message in ``frames``.
 
-    Raises UnknownMessageError for a version or kind that is not ours, and PeerError, with what is wrong, for anything that
-    the protocol does not allow. Lengths and counts are checked before anything is built.
+    Raises UnknownMessageError for a version or kind that is not ours, and PeerError, with what is wrong, for anything
+    that the protocol does not allow. Lengths and counts are checked before anything is built.
     """
     if not 2 <= len(frames) <= FRAMES_MAX:
         raise PeerError(f"a message has 2 to {FRAMES_MAX} frames, this one {len(frames)}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from zgrid.errors import SettingsError, ZGridError
 from zgrid.filters import Chain, Discard, Fail, Image, Keep, available, missing, parse_steps, progress
+from zgrid.filters.threads import use_one_thread
 from zgrid.protocol.limits import TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
@@ -245,9 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.set_inheritable(fd, False)  # what a filter starts has no business with them
     if options.filters:
         sys.path.append(str(os.getcwd()))  # noqa: PTH109  last, so that a file there can hide no library
-    import cv2  # noqa: PLC0415  after the limits are set, so that what it allocates counts
-
-    cv2.setNumThreads(1)
+    use_one_thread()  # after the limits are set, so that what the libraries allocate counts
     for module in options.filters:
         importlib.import_module(module)
     with Reader(options.job_bytes_max) as reader, socket.socket(fileno=options.link) as link:

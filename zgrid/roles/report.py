@@ -13,7 +13,7 @@ import msgpack
 
 from zgrid.protocol import checks
 from zgrid.protocol.checks import Check
-from zgrid.protocol.limits import TEXT_CHARS_MAX
+from zgrid.protocol.limits import PIXELS_MAX, TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.link import PICTURE_BYTES_MAX, ChildError, Kind, pack, unpack
 
@@ -166,8 +166,8 @@ def _times(packed: bytes, jobs: int) -> list[float]:
 
 _ROW_CHECKS: tuple[tuple[str, Check], ...] = (
     ("reason", checks.text(TEXT_CHARS_MAX)),
-    ("width", checks.integer(0, 1 << 31)),
-    ("height", checks.integer(0, 1 << 31)),
+    ("width", checks.integer(0, PIXELS_MAX)),
+    ("height", checks.integer(0, PIXELS_MAX)),
     ("format", lambda value: type(value) is str and len(value) <= 32 and value.isascii() and value.isprintable()),
     ("digest", checks.blob(32, 32)),
     ("notes", checks.blob(0, NOTES_BYTES_MAX)),

@@ -133,7 +133,8 @@ class Run:
         }
         places = {"bind": self.address, "sink": [self.sink_address], "ledger": self.ledger}
         ventilator = VentilatorSettings.model_validate({**common, **chain, **places})
-        worker = WorkerSettings.model_validate({**common, "ventilators": [self.address], "procs": settings.procs})
+        hands = {"procs": settings.procs, "filter_module": settings.filter_module}
+        worker = WorkerSettings.model_validate({**common, **hands, "ventilators": [self.address]})
         sink = SinkSettings.model_validate({**common, "bind": self.sink_address, "pictures": self.out / "pictures"})
         return {"sink": sink.arguments(), "ventilator": ventilator.arguments(), "worker": worker.arguments()}
 

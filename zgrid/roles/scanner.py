@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from queue import Empty, Full, Queue
 from threading import Event as Flag
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO
 
 from zgrid.errors import ZGridError
@@ -36,6 +36,9 @@ class Scanner:
         self._queue: Queue[Batch] = Queue(BATCHES_WAITING_MAX)
         self._stop = Flag()
         self._read = Flag()
+        self._gathered: Batch = []
+        self._since = 0.0
+        self._lock = Lock()
         self._thread = Thread(target=self._run, name="scanner", daemon=True)
 
     def start(self) -> None:
@@ -45,14 +48,17 @@ class Scanner:
     @property
     def finished(self) -> bool:
         """Whether everything was read and taken."""
-        return self._read.is_set() and self._queue.empty()
+        return self._read.is_set() and self._queue.empty() and not self._gathered
 
     def take(self) -> Batch | None:
-        """Return the next batch, None while there is none. Never waits."""
+        """Return the next batch, None while there is none. Never waits.
+
+        A batch that is not full is given when it is old enough, for a list on standard input may pause for hours.
+        """
         try:
             return self._queue.get_nowait()
         except Empty:
-            return None
+            return self._cut(due=True)
 
     def stop(self) -> None:
         """Stop reading; what was not taken is found again at the next start."""
@@ -68,16 +74,26 @@ class Scanner:
             self._wake()
 
     def _scan(self) -> None:
-        batch: Batch = []
-        since = time.monotonic()
         for found in scan(self._sources, self._stdin):
-            batch.append(found)
-            if len(batch) >= BATCH_MAX or time.monotonic() - since > BATCH_AGE_S_MAX:
-                if not self._put(batch):
-                    return
-                batch, since = [], time.monotonic()
-        if batch:
+            with self._lock:
+                if not self._gathered:
+                    self._since = time.monotonic()
+                self._gathered.append(found)
+                full = len(self._gathered) >= BATCH_MAX
+            batch = self._cut(due=not full)
+            if batch is not None and not self._put(batch):
+                return
+        batch = self._cut(due=False)
+        if batch is not None:
             self._put(batch)
+
+    def _cut(self, *, due: bool) -> Batch | None:
+        """Take what was gathered, if there is any; with ``due`` only when it is old enough."""
+        with self._lock:
+            if not self._gathered or (due and time.monotonic() - self._since <= BATCH_AGE_S_MAX):
+                return None
+            batch, self._gathered = self._gathered, []
+            return batch
 
     def _put(self, batch: Batch) -> bool:
         """Hand a batch over, however long that takes; false when asked to stop."""

@@ -14,6 +14,7 @@ from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
 from zgrid.protocol.messages import Answer, Question, Results
+from zgrid.roles.collector import relax_collector
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import results_of
 from zgrid.roles.signals import Signals
@@ -42,6 +43,7 @@ def serve(settings: SinkSettings) -> int:
 
     Raises SettingsError where it cannot start, StoreError where its database or folder cannot be used.
     """
+    relax_collector()
     sys.setswitchinterval(0.001)  # the store's thread must not wait 5 ms for the loop after each statement
     with ExitStack() as stack:
         return SinkRole(settings, stack).run()

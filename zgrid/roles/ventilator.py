@@ -20,6 +20,7 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles import answers
 from zgrid.roles.books import Books
+from zgrid.roles.collector import relax_collector
 from zgrid.roles.loader import Loader, Unreadable
 from zgrid.roles.rate import Rate
 from zgrid.roles.scanner import Batch, Scanner
@@ -46,6 +47,7 @@ def serve(settings: VentilatorSettings) -> int:
 
     Raises SettingsError where it cannot start, StoreError where its ledger cannot be used.
     """
+    relax_collector()
     sys.setswitchinterval(0.001)  # the scanner's thread must not keep the loop waiting for 5 ms at a time
     with ExitStack() as stack:
         return VentilatorRole(settings, stack).run()

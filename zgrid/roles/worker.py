@@ -1,12 +1,14 @@
 """The worker: one agent for a machine, which takes jobs off its lanes, has children run them, and pushes results."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
+from importlib.machinery import PathFinder
 from typing import Any
 
-from zgrid.errors import EXIT_OK
+from zgrid.errors import EXIT_OK, SettingsError
 from zgrid.log import Event, RateLimit, configure
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Returned
@@ -14,6 +16,7 @@ from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.messages import Jobs
 from zgrid.roles import pool
+from zgrid.roles.collector import relax_collector
 from zgrid.roles.link import Made
 from zgrid.roles.signals import Signals
 from zgrid.settings import WorkerSettings
@@ -35,7 +38,10 @@ WARNINGS = frozenset({"worker_refused", "ventilator_gone"})
 
 def serve(settings: WorkerSettings) -> int:
     """Run a worker until it is asked to stop; return its exit status. Raises SettingsError where it cannot start."""
+    relax_collector()
     sys.setswitchinterval(0.001)
+    for module in settings.filter_module:
+        _find(module)
     with ExitStack() as stack:
         return WorkerRole(settings, stack).run()
 
@@ -62,7 +68,12 @@ class WorkerRole:
             post = Post(control_dealer(self.context, self.boot, address), self._complain)
             self.controls.append(post)
             self.loop.watch(post.socket, partial(self._read_control, index))
-        self.pool = pool.Pool(settings.procs, chains={}, memory_bytes_max=settings.child_memory_bytes_max)
+        self.pool = pool.Pool(
+            settings.procs,
+            chains={},
+            filters=settings.filter_module,
+            memory_bytes_max=settings.child_memory_bytes_max,
+        )
         stack.callback(self.pool.close)
         self.loop.watch(self.pool.fileno(), self._read_pool)
         self.signals = Signals(self.loop.wake)
@@ -192,7 +203,12 @@ class WorkerRole:
     def _connect_lane(self, effect: fx.ConnectLane) -> None:
         index = effect.ventilator
         address = reach(effect.address, self.settings.ventilators[index])
-        post = self.lanes[index] = Post(lane_pull(self.context, address), self._complain)
+        try:
+            pull = lane_pull(self.context, address)
+        except SettingsError as error:
+            self._complain(self.settings.ventilators[index], f"its WELCOME has no lane to connect to: {error}")
+            return
+        post = self.lanes[index] = Post(pull, self._complain)
         self.loop.watch(post.socket, partial(self._read_lane, index))
 
     def _close_lane(self, effect: fx.CloseLane) -> None:
@@ -221,7 +237,11 @@ class WorkerRole:
         address = reach(effect.address, self.settings.ventilators[index])
         outbox = self.outboxes.get(address)
         if outbox is None:
-            outbox = self.outboxes[address] = Outbox(self.context, address)
+            try:
+                outbox = self.outboxes[address] = Outbox(self.context, address)
+            except SettingsError as error:
+                self._complain(self.settings.ventilators[index], f"its WELCOME names no sink to push to: {error}")
+                return  # its ventilator asks the sink, and sends the jobs again
         if outbox.waiting_bytes:
             outbox.push(effect.results)
         elif not outbox.push(effect.results):
@@ -293,6 +313,16 @@ class WorkerRole:
             post.close()
         for outbox in self.outboxes.values():
             outbox.close()
+
+
+def _find(module: str) -> None:
+    """Raise SettingsError where there is no such module for the children, who also look in the current folder."""
+    package = module.partition(".")[0]
+    if PathFinder.find_spec(package, [*sys.path, os.getcwd()]) is None:  # noqa: PTH109  Python's path is of texts
+        raise SettingsError(
+            f"--filter-module {module}: there is no Python module {package}; put it into the current folder, or its "
+            f"folder into PYTHONPATH"
+        )
 
 
 def _why(news: pool.Died) -> str:

@@ -13,6 +13,7 @@ from zgrid.settings.values import (
     Calls,
     File,
     Millis,
+    Modules,
     Name,
     Shown,
     Size,
@@ -24,6 +25,9 @@ from zgrid.settings.values import (
     ports,
     split_address,
 )
+
+FRAME_MAX = 512 * MIB
+"""The longest frame that the protocol allows (``zgrid.protocol.limits``)."""
 
 SOURCES = "folders, files, archives, globs, or - for a list of paths on standard input"
 
@@ -89,7 +93,7 @@ class _Chain(Common):
         default=3, ge=1, le=1000, description="how often a job is tried before it is buried"
     )
     job_bytes_max: Annotated[Size, Shown("SIZE", is_limit=True)] = Field(
-        default=64 * MIB, le=2048 * MIB, description="the largest image that is taken"
+        default=64 * MIB, le=FRAME_MAX, description="the largest image that is taken"
     )
 
 
@@ -128,7 +132,7 @@ class VentilatorSettings(_Chain):
         default=8192, ge=1, le=1_000_000, description="how many jobs sent to one worker may be not yet settled"
     )
     batch_jobs_max: Annotated[int, Shown("N", is_limit=True)] = Field(
-        default=512, ge=1, le=4096, description="how many jobs travel in one message"
+        default=512, ge=1, le=1024, description="how many jobs travel in one message"
     )
     commit_interval_ms: Annotated[Millis, Shown("MS", is_limit=True)] = Field(
         default=25, description="how long the ledger gathers changes under load before it syncs them to disk"
@@ -169,6 +173,10 @@ class WorkerSettings(Common):
         description="how many images are worked on at a time, each in its own process",
     )
     name: Annotated[Name, Shown("NAME", "the host's name")] = Field(description="what logs and status call it")
+    filter_module: Modules = Field(
+        default=[],
+        description="import this Python module first: it may register filters that are not installed as a package",
+    )
     child_memory_bytes_max: Annotated[Size | None, Shown("SIZE", "no limit", is_limit=True)] = Field(
         default=None, ge=256 * MIB, description="address space of one child process; a filter that wants more fails"
     )
@@ -223,6 +231,10 @@ class RunSettings(_Chain):
         ge=1,
         le=1024,
         description="how many images are worked on at a time, each in its own process",
+    )
+    filter_module: Modules = Field(
+        default=[],
+        description="import this Python module first: it may register filters that are not installed as a package",
     )
     by_reference: bool = Field(default=True, description="let workers read the images themselves")
     once: bool = Field(default=True, description="end when everything is settled")

@@ -111,6 +111,13 @@ def _name(value: str) -> str:
     return value
 
 
+def _module(value: str) -> str:
+    """Check the dotted name of a Python module."""
+    if not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError(f"{value!r} is no module: write its dotted name, such as my_filters, without .py")
+    return value
+
+
 def cpus() -> int:
     """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0))
@@ -133,6 +140,7 @@ Sources = Annotated[
     Shown("SOURCE", is_argument=True),
 ]
 File = Annotated[Path, PlainValidator(_path)]
+Modules = Annotated[list[Annotated[str, AfterValidator(_module)]], BeforeValidator(_list), Shown("MODULE", "none")]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
 Millis = Annotated[int, Field(ge=1, le=86_400_000)]
 Name = Annotated[str, AfterValidator(_name), Field(default_factory=socket.gethostname, validate_default=True)]

@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 
 from zgrid.errors import SettingsError
 from zgrid.protocol.job import Offer
+from zgrid.protocol.limits import URI_CHARS_MAX
 from zgrid.sources import content
 from zgrid.sources.archive import DAMAGED, NotATarError, open_archive
 from zgrid.sources.stdin import paths_in
@@ -227,7 +228,7 @@ class _Scan:
         elif found.st_size > self._size_bytes_max:
             yield Passed(uri, f"has {found.st_size} bytes, more than {self._size_bytes_max}")
         else:
-            yield Offer(uri, found.st_size, found.st_mtime_ns)
+            yield _offer(uri, found.st_size, found.st_mtime_ns)
 
     def _archive(self, path: bytes, uri: str, kind: str) -> Iterator[Offer | Passed]:
         """Look into an archive, one level deep."""
@@ -247,7 +248,7 @@ class _Scan:
                     elif inner is None:
                         yield Passed(name, NOT_AN_IMAGE if member.size else "is empty")
                     else:
-                        yield Offer(name, member.size, member.mtime_ns)
+                        yield _offer(name, member.size, member.mtime_ns)
             finally:
                 archive.close()
         except NotATarError:
@@ -256,6 +257,13 @@ class _Scan:
             yield Passed(uri, f"is a damaged archive, {count} members could be looked at: {error}")
         except OSError as error:
             yield Passed(uri, f"is an archive of which {count} members could be looked at: {_reason(error)}")
+
+
+def _offer(uri: str, size: int, mtime_ns: int) -> Offer | Passed:
+    """Offer an image, unless its name is too long for a message: an archive can have names of any length."""
+    if len(uri) > URI_CHARS_MAX:
+        return Passed(f"{uri[:256]}...", f"has a name of {len(uri)} characters, more than {URI_CHARS_MAX}")
+    return Offer(uri, size, mtime_ns)
 
 
 def _why_no_image(found: os.stat_result) -> str:

@@ -1,0 +1,75 @@
+"""What cannot work ends at once with status 2 and one sentence that says what to do."""
+
+import socket
+
+import photographs
+import pytest
+from harness import free_port
+
+pytestmark = pytest.mark.grid
+
+
+@pytest.fixture
+def refused(grid):
+    """Wait for a process that must refuse to start; return its one sentence."""
+
+    def wait(process):
+        grid.expected.append("zgrid: ")
+        assert process.wait() == 2, grid.tails()
+        (sentence,) = process.said()
+        assert sentence.startswith("zgrid: ")
+        return sentence
+
+    return wait
+
+
+@pytest.fixture
+def taken():
+    """An address whose port somebody else has."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", free_port()))
+        other.listen()
+        yield f"tcp://127.0.0.1:{other.getsockname()[1]}"
+
+
+def test_taken_ports(grid, refused, taken, tmp_path):
+    """A port that somebody has is named, with the option that gives another."""
+    photographs.tiny(tmp_path / "in", 1)
+    assert f"{taken} is taken" in refused(grid.ventilator(tmp_path / "in", bind=taken))
+    assert f"{taken} is taken" in refused(grid.sink(bind=taken))
+    sentence = refused(grid.sink("sink2", intake_port=int(taken.rpartition(":")[2])))
+    assert f"{taken} is taken" in sentence
+    assert "--intake-port" in sentence
+
+
+def test_second_process_on_the_same_files(grid, refused, tmp_path):
+    """A ledger has one ventilator, a database and a picture folder have one sink; the second says who is there."""
+    photographs.tiny(tmp_path / "in", 1)
+    grid.ventilator(tmp_path / "in", filter=["null"])
+    grid.sink()
+    grid.until(lambda: grid.status() and grid.status(grid.sink_address), what="both answer")
+    elsewhere = f"tcp://127.0.0.1:{free_port()}"
+    assert "another ventilator uses the ledger" in refused(grid.ventilator(tmp_path / "in", name="v2", bind=elsewhere))
+    assert "another sink" in refused(grid.sink("s2", bind=elsewhere, pictures=tmp_path / "other"))
+    assert "another sink" in refused(grid.sink("s3", bind=elsewhere, db=f"sqlite:///{tmp_path}/other.sqlite"))
+
+
+def test_wrong_settings(grid, refused, tmp_path):
+    """A source that is not there, an unknown filter module, a foreign file and a wrong host are sentences, not traces."""
+    photographs.tiny(tmp_path / "in", 1)
+    foreign = tmp_path / "foreign.sqlite"
+    foreign.write_bytes(b"something else altogether" * 100)
+    grid.expected.append("foreign.sqlite")
+    assert "nowhere does not exist" in refused(grid.ventilator(tmp_path / "nowhere"))
+    assert grid.ventilator(tmp_path / "in", name="v2", ledger=foreign).wait() in (1, 2)
+    assert "foreign.sqlite" in grid.processes["v2"].said()[-1]
+    assert "no_such_filters" in refused(grid.worker(filter_module=["no_such_filters"]))
+    assert "option" in refused(grid.ventilator(tmp_path / "in", name="v3", filter=["faces:colour=red"]))
+
+
+def test_second_run_in_the_same_folder(grid, refused, album, tmp_path):
+    """Two runs cannot have one folder; the first is not disturbed."""
+    first = grid.run(album)
+    grid.until(lambda: (tmp_path / "out" / "ledger.sqlite").exists(), what="the first has begun")
+    assert "another run uses" in refused(grid.run(album, name="second"))
+    assert first.wait() == 0
