@@ -48,11 +48,13 @@ class Process:
         self.grid, self.role, self.name, self.words = grid, role, name, words
         self.log = grid.folder / f"{name}.jsonl"
         self.popen = None
-        self.lives = 0
+        self.begun_at = 0
         self.stdin = stdin
 
     def start(self):
         """Start it, again if it has ended."""
+        self.close()
+        self.begun_at = len(self.text())
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "zgrid", self.role, *self.words],
@@ -64,8 +66,13 @@ class Process:
                 start_new_session=True,
                 text=self.role == "run",
             )
-        self.lives += 1
         return self
+
+    def close(self):
+        """Close our ends of its pipes."""
+        for pipe in (self.popen.stdout, self.popen.stdin) if self.popen else ():
+            if pipe:
+                pipe.close()
 
     @property
     def alive(self):
@@ -160,6 +167,14 @@ class Grid:
     def restart(self, name):
         """Start a process that has ended again, as it was."""
         return self.processes[name].start()
+
+    def signal_member(self, run, role, number=signal.SIGKILL):
+        """Send a signal to the process of this role that a ``zgrid run`` has started."""
+        for pid in run.children():
+            if f" zgrid {role} " in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
+                os.kill(pid, number)
+                return
+        raise AssertionError(f"{run.name} has no {role}\n{self.tails()}")
 
     # -- waiting
 
@@ -290,15 +305,16 @@ class Grid:
             process.send(signal.SIGCONT)
             process.send(signal.SIGTERM)
         for process in alive:
-            assert process.wait(20.0) in (0, 3), f"{process.name} ended with {process.popen.returncode}\n{self.tails()}"
+            status = process.wait(20.0)
+            early = status == -signal.SIGTERM and not process.text()[process.begun_at :]  # Python was still starting
+            assert early or status in (0, 3), f"{process.name} ended with {status}\n{self.tails()}"
 
     def _kill_all(self):
         for process in self.processes.values():
             if process.alive:
                 process.popen.kill()
                 process.popen.wait()
-            if process.popen.stdout:
-                process.popen.stdout.close()
+            process.close()
 
     def _check_logs(self):
         for path in [*self.folder.glob("*.jsonl"), *self.folder.glob("*/logs/*.jsonl")]:

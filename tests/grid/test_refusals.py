@@ -64,7 +64,9 @@ def test_wrong_settings(grid, refused, tmp_path):
     assert grid.ventilator(tmp_path / "in", name="v2", ledger=foreign).wait() in (1, 2)
     assert "foreign.sqlite" in grid.processes["v2"].said()[-1]
     assert "no_such_filters" in refused(grid.worker(filter_module=["no_such_filters"]))
-    assert "option" in refused(grid.ventilator(tmp_path / "in", name="v3", filter=["faces:colour=red"]))
+    assert "has no option 'colour'" in refused(grid.ventilator(tmp_path / "in", name="v3", filter=["faces:colour=red"]))
+    assert "is no filter" in refused(grid.ventilator(tmp_path / "in", name="v4", filter=["faces:"]))
+    assert "no filter 'facez'" in refused(grid.run(tmp_path / "in", filter=["facez"]))
 
 
 def test_second_run_in_the_same_folder(grid, refused, album, tmp_path):

@@ -139,7 +139,8 @@ class Chaos:
 
             def mend() -> None:
                 control.broken = False
-                if all(process.alive for process in self._ends(control)):
+                ends = self._ends(control)
+                if ends and all(process.alive for process in ends):
                     control.connect()
 
             self.grid.clock.after(self.rng.choice((0.1, 1.0, 6.0)), mend)
@@ -169,6 +170,7 @@ class Chaos:
         """A worker leaves on purpose, and comes back."""
         worker = self.rng.choice(self.grid.workers)
         if worker.alive and not worker.frozen:
+            self.grid.work.struck(worker)  # the word that it leaves may be lost, or come too late
             worker.leave()
             self.grid.clock.after(self.rng.choice((0.5, 4.0)), worker.start)
 

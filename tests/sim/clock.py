@@ -4,12 +4,15 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+START_S = 1000.0
+"""Monotonic clocks do not begin at zero."""
+
 
 class Clock:
     """Runs calls in the order of their times; those of one time in the order in which they were asked for."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = START_S
         self.steps = 0
         self._events: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._asked = 0

@@ -39,6 +39,7 @@ class Grid:
         self.told_rate = 0.8
         self.wire = False
         self.healed = False
+        self.healed_at = 0.0
         self.work = Work(self.rng, job_s)
         self.checks = Checks(self, check_every)
         self.ventilators: list[VentilatorProcess] = []
@@ -99,7 +100,7 @@ class Grid:
         """Return what the other side decodes of a message; itself when the wire's format is left out for speed."""
         return decode(encode(message)) if self.wire else message
 
-    def trace(self, process: Process, what: str, message: object = '') -> None:
+    def trace(self, process: Process, what: str, message: object = "") -> None:
         """Tell what goes on, where somebody replays a seed."""
         if self.verbose:
             print(f"{self.clock.now:10.4f} {process.name:<12} {what} {message}")
@@ -121,6 +122,7 @@ class Grid:
     def heal(self) -> None:
         """End all faults and start what is down."""
         self.healed = True
+        self.healed_at = self.clock.now
         self.weather.hostile = False
         self.told_rate = 1.0
         for worker in self.workers:
@@ -174,7 +176,8 @@ class Grid:
         deadline = self.clock.now + within_s
         assert self.clock.run(deadline, lambda: self.settled), f"not settled within {within_s:g} s: {self.story()}"
         self.clock.run(min(deadline, self.clock.now + 60.0), lambda: self.quiet)
-        self.run(4.5)
+        # Long enough for the last late message, and for the silence of a peer that it wrongly announced.
+        self.clock.run(max(self.clock.now + 2.5, self.healed_at + 7.0))
         self.checks.settled()
 
     def story(self) -> str:

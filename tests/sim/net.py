@@ -83,6 +83,11 @@ class Pipe:
         self._stalled = None
         self._epoch += 1
 
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing arrives for now."""
+        return self._stalled is not None
+
     def stall(self) -> None:
         """From now on nothing arrives, and nobody is told."""
         if self._stalled is None:
@@ -136,7 +141,7 @@ class Control:
 
 
 class PushPipe:
-    """A worker's PUSH to one sink's intake: a small queue, little under way, and a receiver that reads when it likes."""
+    """A worker's PUSH to one sink's intake: a small queue, little under way, a receiver that reads when it likes."""
 
     def __init__(
         self, clock: Clock, rng: Random, weather: Weather, offer: Callable[["PushPipe", int, Any], None],

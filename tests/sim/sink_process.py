@@ -1,4 +1,4 @@
-"""The sink of the simulation: the real intake, and a store that takes its time, fails, and loses what was not synced."""
+"""The sink of the simulation: the real intake; a store that takes its time, fails, and loses what was not synced."""
 
 from collections import deque
 from typing import TYPE_CHECKING, Any

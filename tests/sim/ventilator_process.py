@@ -1,5 +1,6 @@
 """The ventilator of the simulation: the real machine, a ledger that commits slowly, lanes, and a source."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class LaneEnd:
         self.address = address
         self.pipe: Pipe | None = None
         self.worker: WorkerProcess | None = None
+        self.signal_at = 0.0
 
 
 class VentilatorProcess(Process):
@@ -199,13 +201,17 @@ class VentilatorProcess(Process):
     def connected(self, end: LaneEnd, worker: "WorkerProcess", pipe: Pipe) -> None:
         """A lane's monitor says: connected."""
         end.worker, end.pipe = worker, pipe
-        self.later(0.001, lambda: self.perform(self.machine.lane_up(end.lane, self.clock.now)))
+        self._signal(end, 0.001, lambda: self.perform(self.machine.lane_up(end.lane, self.clock.now)))
 
     def disconnected(self, end: LaneEnd) -> None:
         """A lane's monitor says: disconnected."""
         end.pipe = None
-        lost_s = 0.001 + 0.02 * self.rng.random()
-        self.later(lost_s, lambda: self._lane_down(end.lane))
+        self._signal(end, 0.001 + 0.02 * self.rng.random(), lambda: self._lane_down(end.lane))
+
+    def _signal(self, end: LaneEnd, delay_s: float, call: Callable[[], None]) -> None:
+        """A monitor's events come in order."""
+        end.signal_at = max(end.signal_at, self.clock.now + delay_s)
+        self.clock.at(end.signal_at, self.call, self.life, call)
 
     def _lane_down(self, lane: int) -> None:
         self.perform(self.machine.lane_down(lane, self.clock.now, "disconnected"))
@@ -262,7 +268,14 @@ class VentilatorProcess(Process):
         self.grid.trace(self, "records", effect)
         self.disk.enter(
             partial(
-                self.ledger.record, effect.event, effect.seqs, self.now_ms(), effect.worker, effect.lane, None, effect.note
+                self.ledger.record,
+                effect.event,
+                effect.seqs,
+                self.now_ms(),
+                effect.worker,
+                effect.lane,
+                None,
+                effect.note,
             )
         )
 

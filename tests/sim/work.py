@@ -61,7 +61,7 @@ class Work:
         self.struck_boots.add(worker.boot)
 
     def strikes(self, ventilator: "VentilatorProcess", seq: int) -> int:
-        """Return how often a job was sent to a worker that something befell: as often it may be charged, innocent or not."""
+        """Return how often a job was sent to a worker that something befell: as often may it be charged."""
         return sum(peer in self.struck_boots for peer in self._sent.get((ventilator.name, seq), ()))
 
     def begin(self, batch: Batch, at: int, worker: "WorkerProcess") -> tuple[int, float]:

@@ -53,6 +53,11 @@ class SimChild:
         worker.later(0.002, worker.child_died, self.index, token, {"reason": why})
         worker.later(0.1 + worker.rng.random(), self.begin)
 
+    def end(self) -> None:
+        """Be gone without a word: the agent is."""
+        self.alive = False
+        self._run += 1
+
     def begin(self) -> None:
         """Start, or start again."""
         self.alive = True
@@ -128,7 +133,9 @@ class WorkerProcess(Process):
 
     machine: Duty
 
-    def __init__(self, grid: "Grid", name: str, procs: int, slow: float = 1.0, filters: str = "faces highlight") -> None:
+    def __init__(
+        self, grid: "Grid", name: str, procs: int, slow: float = 1.0, filters: str = "faces highlight"
+    ) -> None:
         super().__init__(grid, name)
         self.procs = procs
         self.slow = slow
@@ -178,20 +185,22 @@ class WorkerProcess(Process):
     def crashed(self) -> None:
         """The children die with it; what lies in the kernel's buffers may still arrive."""
         self.grid.work.struck(self)
-        for child in self.children:
-            child.alive = False
-            child._run += 1
         self._gone(told=self.rng.random() < self.grid.told_rate)
 
-    def _gone(self, *, told: bool) -> None:
-        """All its connections end. ``told``: the other side's kernel says so; else its machine is off."""
+    def _gone(self, *, told: bool, linger: bool = False) -> None:
+        """It ends, and its children and connections with it.
+
+        ``told``: the other side's kernel says so; ``linger``: what was said arrives.
+        """
+        for child in self.children:
+            child.end()
         for index in list(self.lanes):
             self.drop_lane(index, told=told)
         for at, control in enumerate(self.controls):
             ventilator = self.grid.ventilators[at]
             control.down.cut()
             control.up.open = False
-            if self.rng.random() < 0.5:
+            if control.up.stalled or (not linger and self.rng.random() < 0.5):
                 control.up.cut()
             ventilator.controls.pop(self.boot, None)
         for pipe in self.pipes.values():
@@ -211,6 +220,12 @@ class WorkerProcess(Process):
             self.suspended_until = self.clock.now + for_s
             self.freeze(for_s)
 
+    def thaw(self, life: int | None = None) -> None:
+        """Go on, children and all."""
+        if self.frozen and life in (None, self.life):
+            self.suspended_until = 0.0
+        super().thaw(life)
+
     def leave(self) -> None:
         """SIGTERM: hand back what is not started, finish the rest, say goodbye."""
         self.leave_until = self.clock.now + LEAVE_S
@@ -228,15 +243,15 @@ class WorkerProcess(Process):
             done = self.machine.idle and not any(pipe.outbox for pipe in self.pipes.values())
             if done or self.clock.now >= self.leave_until:
                 self.perform([*self.machine.hand_back(self.clock.now), *self.machine.farewell("SIGTERM")])
-                self.later(0.1, self._exit, self.life)
+                if self.alive:
+                    self._exit()
 
-    def _exit(self, life: int) -> None:
-        if self.alive and life == self.life:
-            self.grid.trace(self, "exits")
-            self.alive = False
-            self._gone(told=True)
-            if self.grid.healed:
-                self.start()
+    def _exit(self) -> None:
+        self.grid.trace(self, "exits")
+        self.alive = False
+        self._gone(told=True, linger=True)
+        if self.grid.healed:
+            self.start()
 
     # -- ventilators
 

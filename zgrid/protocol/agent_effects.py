@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from zgrid.protocol.assignment import Batch
-from zgrid.protocol.effects import Log as Log
+from zgrid.protocol.effects import Log as Log  # noqa: PLC0414  one of these effects, too
 from zgrid.protocol.messages import Message, Results
 
 

@@ -25,24 +25,15 @@ from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage, filters_of
 from zgrid.protocol.limits import BATCH_JOBS_MAX, HEADER_BYTES_MAX
+from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
+from zgrid.protocol.retry import retry_delay_ms
+from zgrid.protocol.survivors import NOTICED_S, Charged, shares
 from zgrid.protocol.window import Row, Window
-
-RETRY_DELAY_MS = 1000
-"""First delay after trouble that may pass; doubles with each attempt."""
-RETRY_DELAY_MS_MAX = 300_000
-OVERDUE_GRACE_S = 5.0
-"""What a worker gets beyond the time-to-run to kill the child and report it, before the ventilator itself gives up."""
-
-FROZEN_S = 1.0
-"""A pause between two ticks that says: not the workers were slow, this process was frozen."""
 
 URI_CHARS_PER_BATCH_MAX = HEADER_BYTES_MAX // 4
 """Names of one message's images: a header beyond its limit would be refused, and its jobs sent again for ever."""
-
-PEERS_REMEMBERED_MAX = 256
-"""Lost workers whose charged jobs are remembered, in case only their link was cut."""
 
 
 class Delivery:
@@ -61,7 +52,7 @@ class Delivery:
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
         self._refilling: tuple[int, int] | None = None
-        self._charged: dict[bytes, list[int]] = {}
+        self._charged = Charged()
 
     # -- jobs come in
 
@@ -88,18 +79,21 @@ class Delivery:
         lane.stage = Stage.READY
         return self.dispatch(now)
 
-    def lane_down(self, lane_id: int, now: float, why: str, *, innocent: bool) -> list[Effect]:
+    def lane_down(
+        self, lane_id: int, now: float, why: str, *, innocent: bool, dead_s: float = NOTICED_S
+    ) -> list[Effect]:  # fmt: skip
         """The lane's worker is gone: its jobs are ready again at once.
 
-        ``innocent``: it left on purpose and had told what it ran, so nothing is charged to its jobs.
+        ``innocent``: it left on purpose and had told what it ran, so nothing is charged to its jobs. ``dead_s``: how
+        long it may have been dead already; what was sent since then was not started there.
         """
         lane = self.lanes.pop(lane_id, None)
         if lane is None:
             return []
         effects: list[Effect] = []
         lost = [job for job in lane.sent.values() if job.state is State.SENT and job.lane == lane_id]
-        guilty = set() if innocent else set(lane.suspects())
-        self._remember(lane.peer, guilty)
+        guilty = set() if innocent else set(lane.suspects(now - dead_s))
+        self._charged.remember(lane.peer, guilty)
         if lost:
             effects.append(Record("lost", [job.seq for job in lost], lane.worker, lane_id, why))
         again: list[Job] = []
@@ -119,7 +113,7 @@ class Delivery:
     def came_back(self, peer: bytes) -> list[Effect]:
         """The process whose lane went down is here again: only its link was cut, so its jobs get their attempt back."""
         effects: list[Effect] = []
-        for seq in self._charged.pop(peer, ()):
+        for seq in self._charged.take(peer):
             job = self.window.jobs.get(seq)
             if job is not None and job.failures > 0:
                 job.failures -= 1
@@ -139,22 +133,25 @@ class Delivery:
         finished: list[int] = []
         others: list[tuple[Job, Code, dict[str, Any]]] = []
         head = next(iter(lane.sent), 0)
+        sent, lane_finished, lane_id = lane.sent, lane.finished, lane.id
+        waiting, sinks = self.finished, len(self.finished)
         for index, (seq, attempt, code) in enumerate(zip(message.seqs, message.attempts, message.codes, strict=True)):
-            job = lane.sent.get(seq)
+            job = sent.get(seq)
             if job is None or job.attempt != attempt:
                 self.late["outcome"] += 1
                 continue
-            lane.take(seq)
-            if job.lane != lane.id or MOVES[job.state][Change.FINISH] is None:
+            del sent[seq]
+            if job.lane != lane_id or MOVES[job.state][Change.FINISH] is None:
                 self.late["outcome"] += 1  # stored already, or given to another worker meanwhile
                 lane.unsettled_bytes -= job.size
-            elif code == Code.FINISHED:
+            elif not code:
                 job.state, job.finished_at = State.FINISHED, now
-                lane.finished[seq] = self.finished[self.sink_of(job)][seq] = job
+                lane_finished[seq] = waiting[job.key[0] % sinks][seq] = job
                 finished.append(seq)
             else:
                 lane.unsettled_bytes -= job.size
                 others.append((job, Code(code), message.reasons.get(str(index), {})))
+        lane.singles.difference_update(message.seqs)
         if finished:
             effects.append(Record("finished", finished, lane.worker, lane.id, None))
         self._not_finished(others, lane, effects)
@@ -187,16 +184,19 @@ class Delivery:
     def stored(self, seqs: Sequence[int], now: float) -> list[Effect]:
         """A sink has these on disk. The first committed result wins, whoever made it."""
         relieved: dict[int, Lane] = {}
+        drop, lanes, sinks = self.window.drop, self.lanes, len(self.finished)
         for seq in seqs:
-            job = self.window.drop(seq)
+            job = drop(seq)
             if job is None:
                 self.late["ack"] += 1
                 continue
-            if job.state is State.FINISHED:
-                self._unfinish(job)
-            lane = self.lanes.get(job.lane)
+            lane = lanes.get(job.lane)
             if lane is not None:
                 relieved[lane.id] = lane
+            if job.state is State.FINISHED:
+                self.finished[job.key[0] % sinks].pop(seq, None)
+                if lane is not None and lane.finished.pop(seq, None) is not None:
+                    lane.unsettled_bytes -= job.size
             job.state = State.STORED
         # What is not in memory may be open on disk (a result of before a restart), so the ledger hears of all.
         stored = list(seqs)
@@ -223,6 +223,11 @@ class Delivery:
         note = "the sink never got its result"
         return [Record("lost", [job.seq for job in again], None, None, note), *self.dispatch(now)]
 
+    def lanes_of(self, seqs: Sequence[int]) -> list[Lane]:
+        """Return the lanes whose workers say that they have finished one of these, of those that are here."""
+        jobs = [job for seq in seqs if (job := self.window.jobs.get(seq)) is not None and job.state is State.FINISHED]
+        return [self.lanes[lane] for lane in sorted({job.lane for job in jobs}) if lane in self.lanes]
+
     def sink_came(self, sink: int, now: float) -> list[Effect]:
         """A sink is there that was not, or is another process: what the old one had not stored may be gone."""
         self._sink_since[sink] = now
@@ -235,17 +240,20 @@ class Delivery:
         effects: list[Effect] = []
         slept_s = 0.0 if self._ticked_at is None else now - self._ticked_at - FROZEN_S
         self._ticked_at = now
-        for lane in list(self.lanes.values()):
-            if slept_s > 0:
+        if slept_s > 0:
+            for lane in self.lanes.values():
                 lane.slept(slept_s + FROZEN_S, now)
-            if lane.overdue(now, self.terms.ttr_ms / 1000 + OVERDUE_GRACE_S):
-                effects += self._overdue(lane, now)
+        overdue = [lane for lane in self.lanes.values() if lane.overdue(now, self.terms)]
+        for lane in overdue:
+            lane.stage = Stage.GONE  # before the first one's jobs are passed on, so that none of them gets any
+        for lane in overdue:
+            effects += self._overdue(lane, now)
         if now - self._asked_at > 1.0:
             self._asked_at = now
-            patience_s = min(5.0, self.terms.result_patience_ms / 1000)
+            since = now - min(5.0, self.terms.result_patience_ms / 1000)
             for waiting in self.finished:
                 old = [job for job, _ in zip(waiting.values(), range(BATCH_JOBS_MAX), strict=False)]
-                effects += self._ask([job for job in old if now - job.finished_at > patience_s])
+                effects += self._ask([job for job in old if job.finished_at < since])
         return effects + self.dispatch(now)
 
     # -- sending
@@ -307,19 +315,22 @@ class Delivery:
             self._sent(lane, batch, single, now, effects)
 
     def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
+        """Take jobs for one message: of one chain and one manner, within all that a message and the lane may have."""
         batch: list[Job] = []
         size = chars = 0
-        single = False
+        window, terms, slow = self.window, self.terms, lane.pace.single
+        free = terms.unsettled_bytes_max - lane.unsettled_bytes
+        single = slow
         while len(batch) < room:
-            job = self.window.head(chains)
-            if job is None or not lane.fits(len(batch) + 1, job.size + size, self.terms):
+            job = window.head(chains)
+            if job is None or (size + job.size > free and not lane.fits(len(batch) + 1, job.size + size, terms)):
                 break
-            alone = job.suspect or lane.pace.single
+            alone = slow or job.suspect
             if batch and (job.chain != batch[0].chain or alone != single or chars > URI_CHARS_PER_BATCH_MAX):
                 break
-            if batch and size + job.size > self.terms.batch_bytes_max:
+            if batch and size + job.size > terms.batch_bytes_max:
                 break
-            self.window.pop(job)
+            window.pop(job)
             job.state, job.lane = State.SENT, lane.id
             single = alone
             size += job.size
@@ -332,33 +343,15 @@ class Delivery:
         effects.append(Record("sent", [job.seq for job in batch], lane.worker, lane.id, None))
         effects.append(Send(lane.id, batch, single))
 
-    def _remember(self, peer: bytes, guilty: set[int]) -> None:
-        if guilty:
-            self._charged[peer] = sorted(guilty)
-            while len(self._charged) > PEERS_REMEMBERED_MAX:
-                del self._charged[next(iter(self._charged))]
-
     def _overdraw(self, jobs: list[Job], now: float) -> list[Effect]:
-        """Send a dead worker's jobs to the others at once, beyond their credit: they have waited long enough.
-
-        Bounded all the same: each lane takes its share up to twice its credit, and what is left has to wait.
-        """
+        """Send a dead worker's jobs to the others at once, beyond their credit: they have waited long enough."""
         effects: list[Effect] = []
-        if self.paused:
-            return effects
-        jobs = sorted(jobs, key=lambda job: (job.priority, job.seq))
-        for chain in {job.chain for job in jobs}:
-            text = self.chains.get(chain, "?")
-            able = [lane for lane in self.lanes.values() if lane.stage is Stage.READY and lane.can(text)]
-            mine = [job for job in jobs if job.chain == chain]
-            for number, lane in enumerate(able):
-                share = lane.overdraft(mine[number :: len(able)], self.terms)
-                for start in range(0, len(share), self.terms.batch_jobs_max):
-                    batch = list(share[start : start + self.terms.batch_jobs_max])
-                    for job in batch:
-                        job.state, job.lane = State.SENT, lane.id
-                    single = lane.pace.single or any(job.suspect for job in batch)
-                    self._sent(lane, batch, single, now, effects)
+        if not self.paused:
+            for lane, batch in shares(jobs, list(self.lanes.values()), self.chains, self.terms):
+                for job in batch:
+                    job.state, job.lane = State.SENT, lane.id
+                single = lane.pace.single or any(job.suspect for job in batch)
+                self._sent(lane, batch, single, now, effects)
         return effects
 
     def _ready(self, job: Job) -> None:
@@ -403,7 +396,7 @@ class Delivery:
         if code == Code.TROUBLED and job.failures + 1 < self.terms.attempts_max:
             job.failures += 1
             self._close(job, Change.POSTPONE)
-            effects.append(Postpone(job.seq, job.failures, _delay_ms(job), reason, evidence))
+            effects.append(Postpone(job.seq, job.failures, retry_delay_ms(job.failures, job.key), reason, evidence))
             return False
         return self._charge(job, reason, evidence, effects)
 
@@ -439,7 +432,7 @@ class Delivery:
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": note})
         # Where its beats do not show the job as running, no child of it has started anything: nothing is charged.
         effects = self.lane_down(lane.id, now, note, innocent=seq not in lane.running)
-        self._charged.pop(lane.peer, None)  # it will be back at once, but that excuses nothing
+        self._charged.take(lane.peer)  # it will be back at once, but that excuses nothing
         return [log, *effects]
 
     def _ask(self, jobs: list[Job]) -> list[Effect]:
@@ -452,9 +445,3 @@ class Delivery:
                 keys = b"".join(job.key for job in part)
                 effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=[job.seq for job in part], keys=keys)))
         return effects
-
-
-def _delay_ms(job: Job) -> int:
-    """Return how long to wait before the next attempt: doubling, spread by the key so that jobs do not come at once."""
-    delay_ms = min(RETRY_DELAY_MS_MAX, RETRY_DELAY_MS << min(20, job.failures - 1))
-    return delay_ms * (192 + job.key[1] // 2) // 256

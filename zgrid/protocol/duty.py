@@ -21,7 +21,7 @@ from zgrid.protocol.agent_effects import (
 )  # fmt: skip
 from zgrid.protocol.assignment import Batch, Child, Employer, Range, Returned
 from zgrid.protocol.job import KEY_BYTES
-from zgrid.protocol.liveness import Liveness
+from zgrid.protocol.liveness import FROZEN_S, Liveness
 from zgrid.protocol.messages import (
     Beat,
     Bye,
@@ -43,9 +43,6 @@ NOTES_BYTES_MAX = 2 << 20
 PICTURE_BYTES_MAX = 8 << 20
 """Pictures in one message of results, unless a single one is larger: sinks take messages whole."""
 REFUSED_AGAIN_S = 5.0
-
-FROZEN_S = 1.0
-"""A pause between two ticks that says: not the children were slow, this process was frozen."""
 
 
 class Duty:
@@ -364,7 +361,8 @@ class Duty:
             return self.assign(now)
         if self.leaving or (message.boot, message.lane) == employer.left:
             # Nothing more is wanted; or it has not noticed that this lane was left, and what is there would be lost.
-            return [Tell(employer.index, Bye(boot=message.boot, lane=message.lane, reason="left that lane"))]
+            bye = Bye(boot=message.boot, lane=message.lane, reason="left that lane")
+            return [Tell(employer.index, bye), *self._hello(employer, now)]
         effects += self._leave_lane(employer)
         employer.join(message.boot, message.lane, now)
         effects.append(ConnectLane(employer.index, message.lane, message.address))
@@ -384,7 +382,9 @@ class Duty:
     def _unheard(self, employer: Employer, now: float) -> bool:
         """Whether it is time to greet a ventilator that has not answered, not for long, or without naming its sinks."""
         watched = self._beats.age_s(employer.index, now) is not None
-        return self.filters is not None and now >= employer.hello_at and not (employer.lane and employer.sinks and watched)
+        return (
+            self.filters is not None and now >= employer.hello_at and not (employer.lane and employer.sinks and watched)
+        )
 
     def _hello(self, employer: Employer, now: float) -> list[Effect]:
         if self.filters is None or self.leaving:

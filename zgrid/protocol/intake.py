@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from zgrid.protocol.effects import Log, Reply
 from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.messages import Acks, Ask, Beat, Bye, Hello, Holds, Message, Refuse, Results, Welcome, Who
 
 FAILED_AGAIN_S = 1.0
-"""After a failed store (disk full, database locked) the same batch is tried again, with a pause that doubles to 30 s."""
+"""After a failed store (disk full, database locked) the batch is tried again, with a pause that doubles to 30 s."""
 FAILED_AGAIN_S_MAX = 30.0
 
 
@@ -75,7 +76,7 @@ class Intake:
 
     # -- ventilators
 
-    def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
+    def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:  # noqa: ARG002  as all machines
         """A message came on the control socket."""
         if type(message) is Hello:
             return self._hello(peer, message)
@@ -143,8 +144,8 @@ class Intake:
         effects: list[Effect] = []
         for ledger, mine in seqs.items():
             for peer in [peer for peer, owner in self.peers.items() if owner == ledger]:
-                for start in range(0, len(mine), 1024):
-                    effects.append(Reply(peer, Acks(ledger=ledger, seqs=mine[start : start + 1024])))
+                parts = (mine[start : start + BATCH_JOBS_MAX] for start in range(0, len(mine), BATCH_JOBS_MAX))
+                effects += [Reply(peer, Acks(ledger=ledger, seqs=part)) for part in parts]
         return effects + self.tick(now)
 
     def store_failed(self, reason: str, now: float) -> list[Effect]:

@@ -6,17 +6,20 @@ from enum import Enum
 from zgrid.protocol.flow import Pace, Terms
 from zgrid.protocol.job import State
 
+OVERDUE_GRACE_S = 5.0
+"""What a worker gets beyond the time-to-run to kill the child and report it, before the ventilator itself gives up."""
+
 
 class Job:
     """An open job in the ventilator's memory.
 
-    ``failures``: attempts that are charged to it. ``attempt``: the number of the one that is under way or comes next, from
-    1; it fences reports, so it never goes back, even when a charge is taken back.
+    ``failures``: attempts that are charged to it. ``attempt``: the number of the one that is under way or comes next,
+    from 1; it fences reports, so it never goes back, even when a charge is taken back.
     """
 
     __slots__ = (
-        "accepted_ms", "attempt", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "seq", "size",
-        "state", "suspect", "uri",
+        "accepted_ms", "attempt", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "sent_at",
+        "seq", "size", "state", "suspect", "uri",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +40,7 @@ class Job:
         self.lane = 0
         self.suspect = failures > 0
         self.finished_at = 0.0
+        self.sent_at = 0.0
 
 
 def filters_of(chain: str) -> frozenset[str]:
@@ -50,14 +54,15 @@ class Stage(Enum):
     OPENING = "opening"
     READY = "ready"
     LEAVING = "leaving"
+    GONE = "gone"
 
 
 class Lane:
     """One worker's lane. ``sent`` keeps the lane's order; ``finished`` waits for the sink's word."""
 
     __slots__ = (
-        "_able", "address", "done", "failed", "filters", "finished", "head_since", "host", "id", "pace", "peer", "procs",
-        "running", "sent", "serial", "singles", "stage", "unsettled_bytes", "worker",
+        "_able", "address", "done", "failed", "filters", "finished", "head_since", "host", "id", "pace", "peer",
+        "procs", "running", "sent", "serial", "singles", "stage", "unsettled_bytes", "worker",
     )  # fmt: skip
 
     def __init__(self, lane: int, peer: bytes, worker: str, host: str, procs: int, filters: dict[str, str]) -> None:
@@ -101,7 +106,7 @@ class Lane:
             self.head_since = now
         self.running = running
 
-    def overdue(self, now: float, patience_s: float) -> bool:
+    def overdue(self, now: float, terms: Terms) -> bool:
         """Whether the first job should long have been reported.
 
         A job that the worker's beats do not show as running may wait behind other ventilators' jobs: it gets more time.
@@ -109,6 +114,7 @@ class Lane:
         if not self.sent:
             return False
         head = next(iter(self.sent))
+        patience_s = terms.ttr_ms / 1000 + OVERDUE_GRACE_S
         return now - self.head_since > (patience_s if head in self.running else 3 * patience_s)
 
     def slept(self, for_s: float, now: float) -> None:
@@ -122,13 +128,13 @@ class Lane:
         return min(self.procs - len(self.sent), self._unsettled(terms))
 
     def room(self, terms: Terms) -> int:
-        """Return how many more jobs the worker may have, by its pace and by what is not settled, whatever their size."""
+        """Return how many more jobs the worker may have, by its pace and by what is not settled, of whatever size."""
         if self.stage is not Stage.READY:
             return 0
         credit = self.pace.credit(self.procs, terms.window_ms / 1000)
         room = min(credit - len(self.sent), self._unsettled(terms))
-        # A message for every single credit would make many small ones: wait until a quarter of the window is free.
-        return room if room * 4 >= credit or len(self.sent) < self.procs else 0
+        # A message for every single credit would make many small ones: wait until half of the window is free.
+        return room if room * 2 >= credit or len(self.sent) < self.procs else 0
 
     def overdraft(self, jobs: Sequence[Job], terms: Terms) -> Sequence[Job]:
         """Return those of a dead worker's jobs that this one may have at once: up to twice what it may have else."""
@@ -142,7 +148,7 @@ class Lane:
         return jobs
 
     def fits(self, jobs: int, size: int, terms: Terms) -> bool:
-        """Whether ``jobs`` more of ``size`` bytes in all may be unsettled; one for each child and one more always may."""
+        """Whether ``jobs`` more of ``size`` bytes in all may be unsettled; one for each child and one more may be."""
         if self.unsettled_bytes + size <= terms.unsettled_bytes_max:
             return True
         return len(self.sent) + len(self.finished) + jobs <= self.procs + 1
@@ -158,6 +164,7 @@ class Lane:
             self.head_since = now
         for job in jobs:
             self.sent[job.seq] = job
+            job.sent_at = now
             self.unsettled_bytes += job.size
             if single:
                 self.singles.add(job.seq)
@@ -167,11 +174,13 @@ class Lane:
         self.singles.discard(seq)
         return self.sent.pop(seq, None)
 
-    def suspects(self) -> list[int]:
+    def suspects(self, before: float) -> list[int]:
         """Return the jobs that the worker had surely started, if it died now: the first in line, if sent singly.
+
+        What was sent after ``before`` can hardly have been read, and proves nothing against itself.
 
         An agent that gives jobs to its children one by one starts them in the lane's order, so the first ``procs`` that
         it has not reported are running. Jobs that it may start in chunks are only suspected; they go out singly next.
         """
         head = [seq for seq, _ in zip(self.sent, range(self.procs), strict=False)]
-        return [seq for seq in head if seq in self.singles]
+        return [seq for seq in head if seq in self.singles and self.sent[seq].sent_at <= before]

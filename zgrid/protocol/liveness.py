@@ -8,6 +8,9 @@ may have come while nobody listened.
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+FROZEN_S = 1.0
+"""A pause between two ticks of a machine that says: not the others were slow, this process was frozen."""
+
 Peer = TypeVar("Peer", bound=Hashable)
 
 

@@ -20,6 +20,7 @@ from zgrid.protocol.messages import (
     Welcome,
     Who,
 )  # fmt: skip
+from zgrid.protocol.survivors import NOTICED_S
 
 LOCAL_HOSTS = ("tcp://127.", "tcp://localhost", "tcp://[::1]", "ipc://", "inproc://")
 
@@ -102,9 +103,10 @@ class Ventilator:
     def lane_up(self, lane_id: int, now: float) -> list[Effect]:
         """A lane's monitor says: connected."""
         lane = self.delivery.lanes.get(lane_id)
-        fields = {"worker": lane.worker, "lane": lane_id, "procs": lane.procs, "host": lane.host} if lane else {}
-        log: list[Effect] = [Log("worker_joined", lane.worker, fields)] if lane else []
-        return log + self.delivery.lane_up(lane_id, now)
+        if lane is None or lane.stage is not Stage.OPENING:
+            return []
+        fields = {"worker": lane.worker, "lane": lane_id, "procs": lane.procs, "host": lane.host}
+        return [Log("worker_joined", lane.worker, fields), *self.delivery.lane_up(lane_id, now)]
 
     def lane_down(self, lane_id: int, now: float, why: str) -> list[Effect]:
         """A lane's monitor says: disconnected. The first and fastest sign of a worker's death."""
@@ -119,13 +121,17 @@ class Ventilator:
         self._sink_beats.heard(index, now)
         if type(message) is Welcome:
             return self._sink_welcome(index, sink, message, now)
-        if type(message) is Who or not sink.up:
+        stranger = type(message) is Beat and message.boot != sink.boot  # a new one, and its welcome was overtaken
+        if type(message) is Who or not sink.up or stranger:
             return [TellSink(index, self.hello())]
         mine = getattr(message, "ledger", None) == self.delivery.ledger
         if type(message) is Acks and mine:
             return self.delivery.stored(message.seqs, now)
         if type(message) is Holds and mine:
-            return self.delivery.lacking(message.unknown, now, busy=message.busy)
+            # A worker whose results do not arrive may have missed that the sink has moved: name the sinks again.
+            lanes = self.delivery.lanes_of(message.unknown)
+            told: list[Effect] = [Reply(lane.peer, self._welcome(lane)) for lane in lanes if lane.address]
+            return told + self.delivery.lacking(message.unknown, now, busy=message.busy)
         if type(message) is Refuse:
             return [Log("sink_gone", sink.address, {"sink": sink.address, "reason": message.reason})]
         if type(message) is not Beat:
@@ -141,11 +147,14 @@ class Ventilator:
     def tick(self, now: float) -> list[Effect]:
         """Several times a second: who is silent, what is overdue, and beats to the sinks."""
         effects: list[Effect] = []
-        for peer in self._workers.silent(now):
-            lane = self.delivery.lanes.get(self.peers.get(peer, 0))
-            if lane is not None:
-                why = f"silent for {self._workers.patience_s:g} s"
-                effects += self._gone("worker_silent", lane, now, why)
+        silent = [self.delivery.lanes.get(self.peers.get(peer, 0)) for peer in self._workers.silent(now)]
+        gone = [lane for lane in silent if lane is not None]
+        for lane in gone:
+            if lane.stage is not Stage.LEAVING:
+                lane.stage = Stage.GONE  # before the first one's jobs are passed on, so that none of them gets any
+        for lane in gone:
+            patience_s = self._workers.patience_s
+            effects += self._gone("worker_silent", lane, now, f"silent for {patience_s:g} s", patience_s)
         for index in self._sink_beats.silent(now):
             sink = self.sinks[index]
             if sink.up:
@@ -160,7 +169,9 @@ class Ventilator:
 
     def waiting(self) -> list[str]:
         """Say, in sentences, what ready jobs wait for: a sink that never answered, or a worker with certain filters."""
-        sentences = [f"no sink answers at {sink.address} yet: jobs wait for it" for sink in self.sinks if not sink.intake]
+        sentences = [
+            f"no sink answers at {sink.address} yet: jobs wait for it" for sink in self.sinks if not sink.intake
+        ]
         return sentences + self.delivery.waiting()
 
     def beat_age_s(self, lane: Lane, now: float) -> float | None:
@@ -228,13 +239,15 @@ class Ventilator:
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": bye.reason or "left"})
         return [log, *self.delivery.lane_down(lane.id, now, bye.reason or "left", innocent=True)]
 
-    def _gone(self, event: str, lane: Lane, now: float, why: str) -> list[Effect]:
+    def _gone(self, event: str, lane: Lane, now: float, why: str, dead_s: float = NOTICED_S) -> list[Effect]:
         self._forget(lane)
         jobs = len(lane.sent)
         log = Log(event, lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": why, "jobs": jobs})
         # If only its link was cut, it is still there and must hear that its lane is gone.
         who = Reply(lane.peer, Who(boot=self.boot))
-        return [*self.delivery.lane_down(lane.id, now, why, innocent=False), who, log]
+        # One that leaves closes its lane and says BYE at once; even if the BYE comes second, its jobs are innocent.
+        innocent = lane.stage is Stage.LEAVING
+        return [*self.delivery.lane_down(lane.id, now, why, innocent=innocent, dead_s=dead_s), who, log]
 
     def _forget(self, lane: Lane) -> None:
         self._workers.forget(lane.peer)

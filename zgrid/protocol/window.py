@@ -4,13 +4,17 @@ Everything behind the cursor is on disk only, so memory does not grow with the q
 heap for each chain, because not every worker can do every chain.
 """
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job
+
+DROPPED_MAX = 8192
+"""Jobs that were closed a moment ago: more than one commit of the ledger takes in."""
 
 START = (-(1 << 62), 0)
 """In front of every job: nothing of the ledger is in memory."""
@@ -40,7 +44,8 @@ class Window:
         self.cursor = START
         self.exhausted = False
         self._ready_max = terms.ready_max
-        self._dropped: dict[int, None] = {}
+        self._left = 0
+        self._dropped: OrderedDict[int, None] = OrderedDict()  # a dict takes longer and longer to lose its first key
 
     def accept(self, rows: Iterable[Row]) -> None:
         """Take newly accepted jobs in, as far as they belong before the cursor or there is room behind it."""
@@ -81,13 +86,21 @@ class Window:
         if job is not None:
             if job.state is State.READY:
                 self.ready -= 1
+                self._left += 1
+                if self._left > self._ready_max:
+                    self._sweep()
             self._dropped[seq] = None
-            if len(self._dropped) > self._ready_max:
-                del self._dropped[next(iter(self._dropped))]
+            if len(self._dropped) > DROPPED_MAX:
+                self._dropped.popitem(last=False)
         return job
 
-    def head(self, chains: Iterable[int]) -> Job | None:
+    def head(self, chains: Sequence[int]) -> Job | None:
         """Return the next ready job of any of these chains, without taking it."""
+        if len(chains) == 1:  # nearly always: one look
+            only = self.heaps[chains[0]]
+            job = self.jobs.get(only[0][1]) if only else None
+            if job is not None and job.state is State.READY:
+                return job
         best: tuple[int, int] | None = None
         for chain in chains:
             heap = self.heaps.get(chain)
@@ -119,8 +132,13 @@ class Window:
         self.cursor = ready[self._ready_max - 1]
         self.exhausted = False
         self.ready = self._ready_max
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Take the places of jobs that are not ready any more out of the heaps; ``_left`` counts those left behind."""
+        self._left = 0
         for chain, heap in self.heaps.items():
-            self.heaps[chain] = [place for place in heap if place <= self.cursor and self._is_ready(place[1])]
+            self.heaps[chain] = [place for place in heap if self._is_ready(place[1])]
             heapify(self.heaps[chain])
 
     def _is_ready(self, seq: int) -> bool:

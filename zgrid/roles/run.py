@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zgrid.errors import EXIT_BURIED, EXIT_OK, ZGridError
+from zgrid.filters import parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
 from zgrid.roles.signals import Signals
@@ -78,6 +79,8 @@ class Run:
     def __init__(self, settings: RunSettings, view: View, stack: ExitStack) -> None:
         self.settings = settings
         self.view = view
+        # With a module of its own the worker may know more filters than this process does.
+        parse_steps(settings.filter, checked=not settings.filter_module)
         self.out = settings.out.absolute()
         logs = self.out / "logs"
         logs.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,24 @@
-"""Reads the ventilator's sources in a thread of its own, and hands over what it finds in batches.
+"""The ventilator's search for images, in a process of its own: how it is started, read and stopped.
 
-The queue between the two is short: a folder of a million files is read only as fast as the ledger accepts it.
+Looking at a million files is a million small system calls, and in a thread each of them would make the loop wait for
+Python's lock: that halved what a ventilator could send. It also keeps hostile archives out of the ventilator's memory.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from queue import Empty, Full, Queue
-from threading import Event as Flag
-from threading import Lock, Thread
-from typing import IO
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
 
-from zgrid.errors import ZGridError
+from zgrid.errors import SettingsError, ZGridError
 from zgrid.protocol.job import Offer
-from zgrid.sources import Passed, scan
+from zgrid.roles.finder import HEAD, unpack
+from zgrid.sources import Passed
 
-BATCH_MAX = 512
-BATCH_AGE_S_MAX = 0.05
-"""The first images of a slow source are on their way after this long, though their batch is not full."""
 BATCHES_WAITING_MAX = 4
+"""Batches that were read and not taken; beyond it the pipe fills, and the search waits for the ledger."""
+
+READ_BYTES = 1 << 18
 
 Batch = list[Offer | Passed]
 
@@ -25,83 +26,78 @@ Batch = list[Offer | Passed]
 class Scanner:
     """Finds images. ``take`` returns a batch or None; ``finished`` says that there is no more to come.
 
-    ``error`` is the sentence of a source that cannot be read at all.
+    Poll ``fileno()`` for reading while ``wants`` is true, and call ``read``. ``error`` is the sentence of a source that
+    cannot be read at all, or of a search that ended in the middle.
     """
 
-    def __init__(self, sources: Sequence[str], stdin: IO[bytes] | None, wake: Callable[[], None]) -> None:
+    def __init__(self, sources: Sequence[str], size_bytes_max: int, *, stdin: bool) -> None:
         self.error: ZGridError | None = None
-        self._sources = sources
-        self._stdin = stdin
-        self._wake = wake
-        self._queue: Queue[Batch] = Queue(BATCHES_WAITING_MAX)
-        self._stop = Flag()
-        self._read = Flag()
-        self._gathered: Batch = []
-        self._since = 0.0
-        self._lock = Lock()
-        self._thread = Thread(target=self._run, name="scanner", daemon=True)
+        self._buffer = bytearray()
+        self._batches: deque[Batch] = deque()
+        self._ended = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "zgrid.roles.finder", str(os.getpid()), str(size_bytes_max), *sources],
+            stdin=None if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._pipe.fileno()
+
+    @property
+    def wants(self) -> bool:
+        """Whether there is room for more batches, and more may come."""
+        return not self._ended and len(self._batches) < BATCHES_WAITING_MAX
 
     @property
     def finished(self) -> bool:
-        """Whether everything was read and taken."""
-        return self._read.is_set() and self._queue.empty() and not self._gathered
+        """Whether everything was found and taken."""
+        return self._ended and not self._batches
+
+    def read(self) -> None:
+        """Take in what the search has sent. Never waits."""
+        try:
+            data = self._pipe.read(READ_BYTES)
+        except BlockingIOError:
+            return
+        if data is None:
+            return
+        if not data:
+            self._end()
+            return
+        self._buffer += data
+        while len(self._buffer) >= HEAD.size:
+            length = HEAD.unpack_from(self._buffer)[0]
+            if len(self._buffer) < HEAD.size + length:
+                return
+            found = unpack(bytes(self._buffer[HEAD.size : HEAD.size + length]))
+            del self._buffer[: HEAD.size + length]
+            if isinstance(found, str):
+                self.error = SettingsError(found)
+            else:
+                self._batches.append(found)
 
     def take(self) -> Batch | None:
-        """Return the next batch, None while there is none. Never waits.
-
-        A batch that is not full is given when it is old enough, for a list on standard input may pause for hours.
-        """
-        try:
-            return self._queue.get_nowait()
-        except Empty:
-            return self._cut(due=True)
+        """Return the next batch, None while there is none."""
+        return self._batches.popleft() if self._batches else None
 
     def stop(self) -> None:
-        """Stop reading; what was not taken is found again at the next start."""
-        self._stop.set()
+        """Stop the search; what was not taken is found again at the next start. Safe to call twice."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+        self._ended = True
 
-    def _run(self) -> None:
-        try:
-            self._scan()
-        except ZGridError as error:
-            self.error = error
-        finally:
-            self._read.set()
-            self._wake()
-
-    def _scan(self) -> None:
-        for found in scan(self._sources, self._stdin):
-            with self._lock:
-                if not self._gathered:
-                    self._since = time.monotonic()
-                self._gathered.append(found)
-                full = len(self._gathered) >= BATCH_MAX
-            batch = self._cut(due=not full)
-            if batch is not None and not self._put(batch):
-                return
-        batch = self._cut(due=False)
-        if batch is not None:
-            self._put(batch)
-
-    def _cut(self, *, due: bool) -> Batch | None:
-        """Take what was gathered, if there is any; with ``due`` only when it is old enough."""
-        with self._lock:
-            if not self._gathered or (due and time.monotonic() - self._since <= BATCH_AGE_S_MAX):
-                return None
-            batch, self._gathered = self._gathered, []
-            return batch
-
-    def _put(self, batch: Batch) -> bool:
-        """Hand a batch over, however long that takes; false when asked to stop."""
-        while not self._stop.is_set():
-            try:
-                self._queue.put(batch, timeout=0.2)
-            except Full:
-                continue
-            self._wake()
-            return True
-        return False
+    def _end(self) -> None:
+        self._ended = True
+        status = self._process.wait()
+        if status and self.error is None:
+            self.error = ZGridError(
+                f"the search for images ended in the middle, with status {status}: what it had found is in the ledger, "
+                f"and starting again finds the rest"
+            )

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 from zgrid import __version__
@@ -16,7 +17,7 @@ from zgrid.protocol.intake import Intake
 from zgrid.protocol.messages import Answer, Question, Results
 from zgrid.roles.collector import relax_collector
 from zgrid.roles.rate import Rate
-from zgrid.roles.rows import results_of
+from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
 from zgrid.roles.signals import Signals
 from zgrid.settings import SinkSettings
 from zgrid.store.committer import Committer, Done
@@ -59,6 +60,8 @@ class SinkRole:
         self.limit = RateLimit()
         self.loop = Loop()
         stack.callback(self.loop.close)
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
         # The pictures first: that makes the folder in whose parent the database is by default.
         pictures = Pictures(settings.pictures)
         stack.callback(pictures.close)
@@ -70,8 +73,6 @@ class SinkRole:
         self.machine = Intake(
             settings.name, new_boot(), self.intake_address, settings.commit_interval_ms / 1000, settings.held_bytes_max
         )
-        self.signals = Signals(self.loop.wake)
-        stack.callback(self.signals.restore)
         self.rate = Rate(clock_now())
         self.began = clock_now()
         self.faces = 0
@@ -197,22 +198,22 @@ class SinkRole:
     def _store(self, batch: list[Results]) -> tuple[int, int]:
         """In the store's thread: put a batch on disk and log it; return how many were new and how many known."""
         wall = wall_ms()
-        results = [result for message in batch for result in results_of(message, wall)]
+        rows = [rows_of(message, wall) for message in batch]
+        if all(map(is_plain, batch)):
+            every = [row for some in rows for row in some]
+            if self.store.put_rows(every):
+                self.log.lines(Event.JOB_STORED, lines_of(every, repeat(0)))
+                return len(every), 0
+        results = [one for message, some in zip(batch, rows, strict=True) for one in results_of(message, some)]
         put = self.store.put(results)
-        lines = []
-        for row, faces, _ in results:
-            if row.key in put.new:
-                put.new.discard(row.key)  # of one key twice in a batch one was stored
-                self.faces += len(faces)
-                lines.append(
-                    {
-                        "job": row.seq, "key": row.key.hex(), "uri": row.uri, "worker": row.worker,
-                        "attempt": row.attempt, "faces": len(faces), "wait_ms": round(row.wait_ms, 1),
-                        "work_ms": round(row.work_ms, 1),
-                    }
-                )  # fmt: skip
-        self.log.lines(Event.JOB_STORED, lines)
-        return len(lines), len(results) - len(lines)
+        new = []
+        for result in results:
+            if result.row.key in put.new:
+                put.new.discard(result.row.key)  # of one key twice in a batch one was stored
+                new.append(result)
+        self.faces += sum(len(result.faces) for result in new)
+        self.log.lines(Event.JOB_STORED, lines_of([one.row for one in new], [len(one.faces) for one in new]))
+        return len(new), len(results) - len(new)
 
     def _look_up(self, effect: fx.Lookup) -> None:
         def look() -> set[bytes]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from zgrid.errors import EXIT_BURIED, EXIT_OK, SettingsError, StoreError
+from zgrid.filters import parse_steps
 from zgrid.log import Event, RateLimit, configure
 from zgrid.protocol import effects as fx
 from zgrid.protocol import wire
@@ -48,7 +49,7 @@ def serve(settings: VentilatorSettings) -> int:
     Raises SettingsError where it cannot start, StoreError where its ledger cannot be used.
     """
     relax_collector()
-    sys.setswitchinterval(0.001)  # the scanner's thread must not keep the loop waiting for 5 ms at a time
+    sys.setswitchinterval(0.001)  # loaders' threads must not keep the loop waiting for 5 ms at a time
     with ExitStack() as stack:
         return VentilatorRole(settings, stack).run()
 
@@ -63,6 +64,10 @@ class VentilatorRole:
         self.limit = RateLimit()
         self.loop = Loop()
         stack.callback(self.loop.close)
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
+        # Workers may have filters that are not installed here; what is known to be wrong stops before any image is buried.
+        self.chain = " ".join(map(str, parse_steps(settings.filter, checked=False)))
         settings.ledger.parent.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(settings.ledger)
         self.books = Books(
@@ -74,7 +79,6 @@ class VentilatorRole:
         )
         stack.callback(lambda: self.books.close(clock_now()))
         self.log.info(Event.LEDGER_OPENED, file=str(settings.ledger), **_named(ledger.counts()))
-        self.chain = " ".join(settings.filter)
         self.machine = Ventilator(
             _terms(settings), settings.name, new_boot(), ledger.ledger_id, host_identity(), settings.sink
         )
@@ -82,16 +86,15 @@ class VentilatorRole:
         self._open_sockets(stack)
         self.loader = Loader(self.loop.wake, settings.job_bytes_max)
         stack.callback(self.loader.close)
-        self.scanner = Scanner(settings.sources, sys.stdin.buffer if "-" in settings.sources else None, self.loop.wake)
+        self.scanner = Scanner(settings.sources, settings.job_bytes_max, stdin="-" in settings.sources)
         stack.callback(self.scanner.stop)
-        self.signals = Signals(self.loop.wake)
-        stack.callback(self.signals.restore)
         self.rate = Rate(clock_now())
         self.began = clock_now()
         self.passed_over = 0
         self.known = 0
         self.status = EXIT_OK
         self._scan_told = False
+        self._scanning = False
         self._effects: deque[fx.Effect] = deque()
         self._blocked: set[int] = set()
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -116,7 +119,8 @@ class VentilatorRole:
         self.loop.after = self._turned
         self.loop.due_s = lambda: self.books.due_s(clock_now())
         self.log.info(Event.SCAN_STARTED, sources=self.settings.sources)
-        self.scanner.start()
+        self.loop.watch(self.scanner.fileno(), self._read_scanner)
+        self._scanning = True
         self._do(self.machine.tick(clock_now()))
         self.loop.run()
         for post in self.sinks:
@@ -179,7 +183,6 @@ class VentilatorRole:
                 self._put(loaded.lane, loaded.jobs, loaded.single, loaded.images)
         if self.signals.asked:
             self.log.info(Event.DRAINING, reason="asked to stop")
-            self.scanner.stop()
             self.loop.stop()
 
     def _tick(self) -> None:
@@ -196,6 +199,9 @@ class VentilatorRole:
             if batch is None:
                 break
             self._offer(batch)
+        if self.scanner.wants and not self._scanning:
+            self.loop.watch(self.scanner.fileno(), self._read_scanner)
+            self._scanning = True
         self.books.turn(clock_now())
         self._do(())
         if self.scanner.finished and not self._scan_told:
@@ -213,6 +219,13 @@ class VentilatorRole:
         return not any(counts.get(state, 0) for state in OPEN)
 
     # -- sources
+
+    def _read_scanner(self) -> None:
+        fd = self.scanner.fileno()
+        self.scanner.read()
+        if not self.scanner.wants:
+            self.loop.forget(fd)
+            self._scanning = False
 
     def _offer(self, batch: Batch) -> None:
         offers = []

@@ -56,6 +56,8 @@ class WorkerRole:
         self.limit = RateLimit()
         self.loop = Loop()
         stack.callback(self.loop.close)
+        self.signals = Signals(self.loop.wake)
+        stack.callback(self.signals.restore)
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
         self.context = open_context()
@@ -76,8 +78,6 @@ class WorkerRole:
         )
         stack.callback(self.pool.close)
         self.loop.watch(self.pool.fileno(), self._read_pool)
-        self.signals = Signals(self.loop.wake)
-        stack.callback(self.signals.restore)
         self._chains: dict[str, int] = {}
         self._stop_at: float | None = None
         self._told_filters = False

@@ -15,7 +15,12 @@ from zgrid.errors import SettingsError
 from zgrid.settings.tables import ROLES, Common, flag_of, shown_of, variable_of
 
 OTHER_VARIABLES = frozenset(
-    {"ZGRID_CONFIG", "ZGRID_DEBUG", "ZGRID_MODELS", *("ZGRID_FACES", "ZGRID_SLOW", "ZGRID_TEST_POSTGRES")}  # for tests
+    {
+        "ZGRID_CONFIG",
+        "ZGRID_DEBUG",
+        "ZGRID_MODELS",
+        *("ZGRID_FACES", "ZGRID_SEED", "ZGRID_SLOW", "ZGRID_TEST_POSTGRES"),
+    }  # for tests
 )
 """Variables of ours that are no role's settings."""
 

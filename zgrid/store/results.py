@@ -147,6 +147,22 @@ class Results:
                 db.exec_driver_sql(statement, flat)
             self._at_step("commit")
 
+    def insert_new(self, rows: Sequence[ImageRow]) -> bool:
+        """Insert rows in one transaction if all of them are new; else insert nothing and return false.
+
+        That is what nearly every batch is, and it spares asking first which of them are known.
+        """
+        with self._errors(), self._engine.connect() as db, db.begin() as transaction:
+            self._at_step("insert rows")
+            inserted = 0
+            for statement, flat in self._batches.of("images", rows):
+                inserted += db.exec_driver_sql(statement, flat).rowcount
+            if inserted != len(rows):
+                transaction.rollback()
+                return False
+            self._at_step("commit")
+        return True
+
 
 def _checked(url: str) -> URL:
     try:

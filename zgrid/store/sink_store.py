@@ -53,6 +53,13 @@ class SinkStore:
             self.results.insert(rows, [face for result in new.values() for face in result.faces])
         return Put(set(new), known)
 
+    def put_rows(self, rows: Sequence[ImageRow]) -> bool:
+        """Store rows that have neither faces nor pictures, if all of them are new; else store nothing: ``put`` them.
+
+        Raises StoreError as ``put`` does.
+        """
+        return self.results.insert_new(rows)
+
     def sweep(self) -> Iterator[int]:
         """Remove pictures without a row, a few at each step; see ``Pictures.sweep``."""
         return self.pictures.sweep(self.results.named)

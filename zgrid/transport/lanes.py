@@ -15,7 +15,7 @@ from zgrid.protocol.messages import Frame
 from zgrid.transport.post import send
 from zgrid.transport.sockets import bind, lane_push
 
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 
 class Signal(NamedTuple):
@@ -25,12 +25,45 @@ class Signal(NamedTuple):
     up: bool
 
 
+class Links:
+    """The connections to one lane, by their descriptors: the worker's, and those of strangers such as port scanners.
+
+    A monitor says which connection was accepted or has ended, but not which one has greeted. It is the worker's if no
+    other was open just then; else the lane is down when as few are left as cannot have greeted.
+    """
+
+    __slots__ = ("_open", "_up", "_worker")
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._worker: int | None = None
+        self._up = False
+
+    def heard(self, event: int, descriptor: int) -> bool | None:
+        """Take one event of the monitor; return True when the worker is there, False when it went, None otherwise."""
+        if event == zmq.EVENT_ACCEPTED:
+            self._open.add(descriptor)
+            return None
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if self._up:
+                return None
+            self._up = True
+            self._worker = next(iter(self._open)) if len(self._open) == 1 else None
+            return True
+        self._open.discard(descriptor)
+        if not self._up or (descriptor != self._worker if self._worker is not None else self._open):
+            return None
+        self._up = False
+        return False
+
+
 class _Lane:
-    __slots__ = ("monitor", "push", "unsent")
+    __slots__ = ("links", "monitor", "push", "unsent")
 
     def __init__(self, push: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
         self.push = push
         self.monitor = monitor
+        self.links = Links()
         self.unsent: deque[list[Frame]] = deque()
 
 
@@ -78,11 +111,13 @@ class Lanes:
         signals = []
         for fd, _ in self._epoll.poll(0):
             lane = self._by_fd[fd]
-            monitor = self._lanes[lane].monitor
+            monitor, links = self._lanes[lane].monitor, self._lanes[lane].links
             # The descriptor is edge-triggered: it is quiet again only once everything was taken.
             while monitor.poll(0):
-                event = recv_monitor_message(monitor, zmq.DONTWAIT)["event"]
-                signals.append(Signal(lane, event == zmq.EVENT_HANDSHAKE_SUCCEEDED))
+                news = recv_monitor_message(monitor, zmq.DONTWAIT)
+                up = links.heard(news["event"], news["value"])
+                if up is not None:
+                    signals.append(Signal(lane, up))
         return signals
 
     def send(self, lane: int, frames: list[Frame]) -> bool:

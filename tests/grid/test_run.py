@@ -1,0 +1,100 @@
+"""``zgrid run``: everything on this machine with one command."""
+
+import re
+import signal
+
+import photographs
+import pytest
+from harness import query
+
+from zgrid.protocol.job import State
+
+pytestmark = pytest.mark.grid
+
+
+def places(grid):
+    """Return a run's ledger, database and folder of pictures."""
+    out = grid.folder / "out"
+    return out / "ledger.sqlite", out / "results.sqlite", out / "pictures"
+
+
+def test_run_does_everything_and_then_nothing(grid, album):
+    """A run stores all photographs with faces and ends with 0 and a summary; the next finds nothing new."""
+    run = grid.run(album)
+    assert run.wait() == 0
+    ledger, database, pictures = places(grid)
+    counts = grid.counts(ledger)
+    rows = grid.rows(database)
+    said = run.popen.stdout.read()
+    assert counts[State.STORED] + counts[State.DISCARDED] == 24
+    assert len(rows) == counts[State.STORED] > 0
+    assert {picture for _, picture in rows.values()} == grid.pictures(pictures)
+    faces = sum(map(len, grid.boxes(database).values()))
+    assert re.match(r"24 images, 24 new, in .* images/s\n", said)
+    assert f"{counts[State.STORED]} stored, {counts[State.DISCARDED]} discarded, 0 buried" in said
+    assert f"{faces} new faces" in said
+    assert str(database) in said
+    assert "\x1b" not in said
+
+    again = grid.restart("run")
+    assert again.wait() == 0
+    assert "24 images, nothing new" in again.popen.stdout.read()
+    assert (grid.counts(ledger), grid.rows(database)) == (counts, rows)
+
+
+def test_run_with_buried_images_says_so(grid, tmp_path):
+    """A run in which something was buried ends with 3 and names it with its reason."""
+    photographs.tiny(tmp_path / "in", 3)
+    photographs.tiny(tmp_path / "in", 1, "fail this will not do", name="bad")
+    run = grid.run(tmp_path / "in", filter=["marked"], filter_module=["filters_for_tests"])
+    assert run.wait() == 3
+    said = run.popen.stdout.read()
+    assert "3 stored, 0 discarded, 1 buried" in said
+    assert re.search(r"buried: .*bad-00000.jpg: this will not do", said)
+
+
+def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
+    """Ctrl-C finishes what has begun, says how much is left, and ends with 0; the same command then does the rest."""
+    photographs.tiny(tmp_path / "in", 150)
+    run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"], procs=1)
+    ledger, database, _ = places(grid)
+    grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
+    assert run.kill(signal.SIGINT) == 0
+    counts = grid.counts(ledger)
+    assert counts[State.READY] > 0
+    said = run.popen.stdout.read()
+    assert f"stopped with {counts[State.READY]} images to go" in said
+    assert not grid.until_gone()
+    # What was begun is done: nothing was sent and neither stored nor handed back.
+    assert not query(ledger, "SELECT seq FROM jobs WHERE failures > 0")
+    assert len(grid.rows(database)) == counts[State.STORED]
+
+    assert grid.restart("run").wait() == 0
+    assert grid.counts(ledger)[State.STORED] == 150
+    assert len(grid.rows(database)) == 150
+
+
+def test_killed_run_leaves_no_process(grid, tmp_path):
+    """After kill -9 of a run its processes end by themselves, and the next run does the rest."""
+    photographs.tiny(tmp_path / "in", 100)
+    run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"])
+    ledger, database, _ = places(grid)
+    grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
+    run.kill()
+    assert not grid.until_gone()
+    assert grid.restart("run").wait() == 0
+    assert len(grid.rows(database)) == 100
+
+
+def test_members_that_die_are_started_again(grid, tmp_path):
+    """Each process of a run may be killed: the run starts it again and ends as if nothing had been."""
+    photographs.tiny(tmp_path / "in", 200)
+    run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"])
+    ledger, database, _ = places(grid)
+    for number, role in enumerate(("worker", "sink", "ventilator")):
+        enough = 10 + 40 * number
+        grid.until(lambda enough=enough: grid.counts(ledger)[State.STORED] >= enough, what=f"{enough} are stored")
+        grid.signal_member(run, role)
+    assert run.wait() == 0
+    assert len(grid.rows(database)) == 200
+    assert "200 images, 200 new" in run.popen.stdout.read()

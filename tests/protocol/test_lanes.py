@@ -1,0 +1,180 @@
+"""A lane's end as the machines see it: who is charged, who gets the jobs, and what a worker says to a lane it left."""
+
+from typing import Any
+
+from zgrid.protocol import agent_effects
+from zgrid.protocol.assignment import Returned
+from zgrid.protocol.duty import Duty
+from zgrid.protocol.effects import Charge, Reply, Send
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.lane import Lane, Stage
+from zgrid.protocol.messages import Beat, Bye, Code, Hello, Jobs, Outcomes, Welcome, Who
+from zgrid.protocol.ventilator import Ventilator
+from zgrid.protocol.window import Row
+
+BOOT = b"ventboot"
+LEDGER = b"l" * 16
+
+
+def served(jobs: int, lanes: int, terms: Terms | None = None) -> tuple[Ventilator, list[Any]]:
+    """Return a ventilator with so many jobs and one-child workers, all heard at 100 s, and what it did."""
+    machine = Ventilator(terms or Terms(), "v", BOOT, LEDGER, "here", ["tcp://sink:1"])
+    machine.delivery.chains = {1: "null"}
+    machine.delivery.paused = False
+    for number in range(1, lanes + 1):
+        lane = Lane(number, b"peer%d" % number, f"worker{number}", "here", 1, {"null": "1"})
+        lane.stage, lane.address = Stage.READY, "tcp://*:5601"
+        machine.delivery.lanes[number] = lane
+        machine.peers[lane.peer] = number
+        machine._workers.heard(lane.peer, 100.0)
+    machine.tick(100.0)
+    rows = [Row(seq, bytes(16), f"file:///{seq}", 1, 0, 0, 0, 1, 0) for seq in range(1, jobs + 1)]
+    return machine, machine.delivery.loaded(rows, 100.0, exhausted=True)
+
+
+def charged(effects: list[Any]) -> list[int]:
+    """Return the jobs that are charged."""
+    return [effect.seq for effect in effects if isinstance(effect, Charge)]
+
+
+def test_a_dead_workers_first_job_is_charged() -> None:
+    """What the worker had surely started costs an attempt, what waited behind it does not."""
+    machine, _ = served(2, 1)
+    assert list(machine.delivery.lanes[1].sent) == [1, 2]
+    assert charged(machine.lane_down(1, 100.5, "disconnected")) == [1]
+
+
+def test_what_was_sent_to_a_dead_worker_is_not_charged() -> None:
+    """A job that was sent in the moment of its worker's death was not started there."""
+    machine, _ = served(2, 1)
+    assert charged(machine.lane_down(1, 100.05, "disconnected")) == []
+
+
+def test_what_was_sent_to_a_silent_worker_is_not_charged() -> None:
+    """A job that was sent after its worker's last word may never have come there."""
+    machine, _ = served(0, 1)
+    machine.tick(101.5)
+    machine.delivery.accepted([Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0)], 102.0)
+    assert list(machine.delivery.lanes[1].sent) == [1]
+    machine.tick(103.0)
+    assert charged(machine.tick(103.1)) == []
+    assert not machine.delivery.lanes
+
+
+def test_workers_that_fall_silent_together_get_none_of_each_others_jobs() -> None:
+    """Those that are found silent in one tick are all gone before the first one's jobs are passed on."""
+    machine, sent = served(6, 3)
+    assert {effect.lane for effect in sent if isinstance(effect, Send)} == {1, 2, 3}
+    machine.tick(101.0)
+    machine.tick(102.5)
+    effects = machine.tick(103.1)
+    assert not machine.delivery.lanes
+    assert not [effect for effect in effects if isinstance(effect, Send)]
+
+
+def test_a_leaving_workers_jobs_are_innocent() -> None:
+    """When a leaving worker's lane closes before its BYE is read, nothing is charged."""
+    machine, _ = served(2, 1)
+    machine.received(b"peer1", Beat(boot=BOOT, lane=1, leaving=True), 100.4)
+    assert charged(machine.lane_down(1, 100.5, "disconnected")) == []
+
+
+def test_who_hands_jobs_back_gets_no_more() -> None:
+    """A job that is handed back says that its worker leaves, even if the beat that says so was lost."""
+    machine, _ = served(2, 1)
+    back = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1, 2], attempts=[1, 1], codes=bytes([Code.RELEASED] * 2))
+    effects = machine.received(b"peer1", back, 100.1)
+    assert not [effect for effect in effects if isinstance(effect, Send)]
+    assert machine.delivery.window.ready == 2
+
+
+def test_a_job_that_waited_long_has_its_full_time_once_it_runs() -> None:
+    """The time-to-run counts from when the worker's beats show the first job as running, not from when it was sent."""
+    machine, _ = served(1, 1, Terms(ttr_ms=10_000))
+    lane = machine.delivery.lanes[1]
+    lane.touch({}, 110.0)
+    assert not lane.overdue(120.0, machine.terms)
+    lane.touch({1: -1.0}, 130.0)
+    assert not lane.overdue(144.0, machine.terms)
+    lane.touch({1: -1.0}, 145.0)
+    assert lane.overdue(145.1, machine.terms)
+
+
+def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:
+    """A worker that believes in a lane of the past hears again where the present one is."""
+    machine, _ = served(0, 1)
+    (effect,) = machine.received(b"peer1", Beat(boot=b"olderone", lane=9), 100.2)
+    assert isinstance(effect, Reply)
+    assert isinstance(effect.message, Welcome)
+    assert effect.message.lane == 1
+
+
+def employed() -> Duty:
+    """Return a worker with one child and a lane."""
+    duty = Duty("w", b"workboot", "here", 1, 1)
+    duty.child_ready(0, {"null": "1"}, 1.0)
+    duty.received(0, welcome(), 2.0)
+    return duty
+
+
+def welcome(lane: int = 3, sinks: tuple[str, ...] = ("tcp://sink:1",)) -> Welcome:
+    """Return a ventilator's welcome."""
+    return Welcome(name="v", boot=BOOT, lane=lane, address="tcp://*:5601", sinks=list(sinks))
+
+
+def jobs(seqs: list[int], *, single: bool = True) -> Jobs:
+    """Return jobs on lane 3."""
+    count = len(seqs)
+    return Jobs(
+        boot=BOOT, ledger=LEDGER, lane=3, chain="null", ttr_ms=1000, single=single, seqs=seqs, attempts=[1] * count,
+        keys=bytes(16 * count), uris=["file:///a"] * count, sizes=[1] * count, mtimes_ns=[0] * count, waits=[0] * count,
+    )  # fmt: skip
+
+
+def done(count: int, work_ms: float = 1.0) -> Returned:
+    """Return what a child says of so many kept jobs."""
+    nothing: list[Any] = [None] * count
+    return Returned([0] * count, [0.0] * count, [work_ms] * count, *([nothing] * 6))
+
+
+def test_a_welcome_to_a_lane_that_was_left() -> None:
+    """A worker says BYE to a lane that it has left, so that its jobs go elsewhere, and greets again."""
+    duty = employed()
+    duty.received(0, Who(boot=BOOT), 3.0)
+    said = [effect.message for effect in duty.received(0, welcome(), 4.0) if isinstance(effect, agent_effects.Tell)]
+    assert [type(message) for message in said] == [Bye, Hello]
+    assert said[0].lane == 3
+
+
+def test_a_leaving_worker_takes_no_new_lane() -> None:
+    """A welcome that comes when the worker is on its way out is answered with BYE, and nothing is connected."""
+    duty = employed()
+    duty.leave(3.0)
+    (effect,) = duty.received(0, welcome(lane=4), 4.0)
+    assert isinstance(effect, agent_effects.Tell)
+    assert isinstance(effect.message, Bye)
+    assert effect.message.lane == 4
+
+
+def test_jobs_wait_for_the_names_of_the_sinks() -> None:
+    """Without sinks no job is begun or handed back; the worker asks for their names until a welcome brings them."""
+    duty = Duty("w", b"workboot", "here", 1, 1)
+    duty.child_ready(0, {"null": "1"}, 1.0)
+    duty.received(0, welcome(sinks=()), 2.0)
+    assert duty.work(0, jobs([1]), 2.1) == []
+    asked = [effect.message for effect in duty.tick(3.5) if isinstance(effect, agent_effects.Tell)]
+    assert Hello in map(type, asked)
+    begun = duty.received(0, welcome(), 4.0)
+    assert [type(effect) for effect in begun] == [agent_effects.Assign]
+
+
+def test_single_jobs_are_for_idle_children_only() -> None:
+    """However short jobs are: one that is sent singly is given only when it can start, so that the order tells who ran."""
+    duty = employed()
+    duty.work(0, jobs(list(range(1, 5)), single=False), 3.0)
+    duty.returned(0, done(1), 3.1)
+    duty.returned(0, done(3), 3.2)
+    effects = duty.work(0, jobs([5, 6]), 3.3)
+    assert [type(effect) for effect in effects] == [agent_effects.Assign]
+    effects = duty.returned(0, done(1), 3.4)
+    assert [(effect.start, effect.stop) for effect in effects if isinstance(effect, agent_effects.Assign)] == [(1, 2)]

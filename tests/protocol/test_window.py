@@ -1,0 +1,175 @@
+"""The part of the queue that is in memory, against a model that simply keeps all of it."""
+
+from bisect import bisect_right
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.job import State
+from zgrid.protocol.lane import Job
+from zgrid.protocol.window import Row, Window
+
+TERMS = Terms(batch_jobs_max=2, ready_max=4)
+
+
+def row(seq: int, priority: int = 0, chain: int = 1) -> Row:
+    """Return an open job as the ledger gives it."""
+    return Row(seq, seq.to_bytes(16, "big"), f"file:///{seq}", 10, 0, priority, 0, chain, 0)
+
+
+def filled(*rows: Row) -> Window:
+    """Return a window over a ledger that has just these."""
+    window = Window(TERMS)
+    window.load(list(rows), exhausted=True)
+    return window
+
+
+def order(window: Window, *chains: int) -> list[int]:
+    """Take all ready jobs of these chains, in the window's order."""
+    taken = []
+    while (job := window.head(list(chains))) is not None:
+        window.pop(job)
+        job.state = State.SENT
+        taken.append(job.seq)
+    return taken
+
+
+def test_jobs_come_by_priority_and_number() -> None:
+    """Urgent jobs come first; among equals the older one."""
+    window = filled(row(1, 5), row(2, -1), row(3, 5), row(4, -1))
+    assert order(window, 1) == [2, 4, 1, 3]
+
+
+def test_each_chain_has_its_own_order() -> None:
+    """A worker that can do one chain only is not stopped by the other's jobs."""
+    window = filled(row(1, chain=1), row(2, chain=2), row(3, chain=1))
+    assert order(window, 2) == [2]
+    assert order(window, 1, 2) == [1, 3]
+
+
+def test_a_closed_job_is_passed_over() -> None:
+    """A job that was stored while it was ready is not given out again."""
+    window = filled(row(1), row(2))
+    assert window.drop(1) is not None
+    assert window.ready == 1
+    assert order(window, 1) == [2]
+
+
+def test_what_was_closed_a_moment_ago_is_not_read_back() -> None:
+    """The ledger can be read before it has heard that a job is closed: the job stays closed here."""
+    window = filled(row(1), row(2))
+    assert order(window, 1) == [1, 2]
+    window.drop(1)
+    window.load([row(1), row(3)], exhausted=True)
+    assert order(window, 1) == [3]
+
+
+def test_a_job_that_is_due_again_is_taken_in() -> None:
+    """A job that was postponed, and so dropped, comes back when the ledger says that its time has come."""
+    window = filled(row(1))
+    assert order(window, 1) == [1]
+    window.drop(1)
+    window.accept([row(1)])
+    assert order(window, 1) == [1]
+
+
+def test_urgent_jobs_push_others_out() -> None:
+    """When too many urgent ones come, the least urgent go back to the disk, and are wanted again later."""
+    window = filled(*[row(seq, 9) for seq in range(1, 5)])
+    window.accept([row(seq, 0) for seq in range(5, 12)])
+    assert window.ready == TERMS.ready_max
+    assert not window.exhausted
+    assert order(window, 1) == [5, 6, 7, 8]
+    assert window.wants()
+
+
+def test_places_of_closed_jobs_do_not_gather() -> None:
+    """However many ready jobs are closed by late results, their places in the heap are swept out."""
+    window = filled(row(1))
+    for seq in range(2, 500):
+        window.accept([row(seq)])
+        window.drop(seq)
+    assert sum(map(len, window.heaps.values())) <= 2 * TERMS.ready_max
+    assert order(window, 1) == [1]
+
+
+class AgainstTheLedger(RuleBasedStateMachine):
+    """A window and a ledger: jobs come, go out, come back, are closed; the order is always that of the whole queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(TERMS)
+        self.ledger: dict[int, Row] = {}
+        self.out: dict[int, Job] = {}
+        self.last = 0
+        self.back_most = 0
+
+    @rule(priorities=st.lists(st.integers(-2, 2), min_size=1, max_size=6))
+    def accept(self, priorities: list[int]) -> None:
+        """New jobs are on disk, and are told to the window."""
+        rows = []
+        for priority in priorities:
+            self.last += 1
+            rows.append(row(self.last, priority, self.last % 2))
+        self.ledger.update((one.seq, one) for one in rows)
+        self.window.accept(rows)
+
+    @precondition(lambda self: self.window.wants())
+    @rule()
+    def refill(self) -> None:
+        """The ledger gives what is behind the cursor."""
+        places = sorted((one.priority, one.seq) for one in self.ledger.values())
+        behind = places[bisect_right(places, self.window.cursor) :][: TERMS.ready_max]
+        self.window.load([self.ledger[seq] for _, seq in behind], exhausted=len(behind) < TERMS.ready_max)
+
+    @rule()
+    def send(self) -> None:
+        """The first job goes out, and it is the first of all that are not out yet."""
+        job = self.window.head(list(self.window.heaps))
+        if job is None:
+            assert self.window.ready == 0
+            assert self.window.wants() or len(self.out) == len(self.ledger)
+            return
+        waiting = min((one.priority, one.seq) for one in self.ledger.values() if one.seq not in self.out)
+        assert (job.priority, job.seq) == waiting
+        self.window.pop(job)
+        job.state = State.SENT
+        self.out[job.seq] = job
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        """A job is handed back."""
+        job = self.out.pop(data.draw(st.sampled_from(sorted(self.out))))
+        job.state = State.READY
+        self.window.back(job)
+
+    @precondition(lambda self: self.ledger)
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        """A job is closed, wherever it is."""
+        seq = data.draw(st.sampled_from(sorted(self.ledger)))
+        del self.ledger[seq]
+        self.out.pop(seq, None)
+        self.window.drop(seq)
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        """READY jobs are counted, each has a place in its heap, and nothing closed is in memory."""
+        ready = [job for job in self.window.jobs.values() if job.state is State.READY]
+        assert self.window.ready == len(ready)
+        for job in ready:
+            assert (job.priority, job.seq) in self.window.heaps[job.chain]
+        assert self.window.jobs.keys() <= self.ledger.keys()
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        """Ready jobs are bounded by the setting and by what came back from workers."""
+        self.back_most = max(self.back_most, len(self.out))
+        assert self.window.ready <= 2 * TERMS.ready_max + self.back_most
+
+
+TestAgainstTheLedger = AgainstTheLedger.TestCase
+TestAgainstTheLedger.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

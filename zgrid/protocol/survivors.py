@@ -1,0 +1,49 @@
+"""What becomes of a lost worker's jobs: who gets them at once, and what is taken back if it was not dead after all."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.lane import Job, Lane, Stage
+
+NOTICED_S = 0.1
+"""A death is noticed within this time where the kernel tells of it: a cut cable takes all workers behind it one by one,
+and a job that is passed on from each to the next must not be charged for all of them."""
+
+PEERS_REMEMBERED_MAX = 256
+"""Lost workers whose charged jobs are remembered, in case only their link was cut."""
+
+
+class Charged:
+    """Which jobs were charged for the loss of which peer."""
+
+    def __init__(self) -> None:
+        self._seqs: dict[bytes, list[int]] = {}
+
+    def remember(self, peer: bytes, seqs: Iterable[int]) -> None:
+        """Note that these were charged because ``peer`` was lost."""
+        charged = sorted(seqs)
+        if charged:
+            self._seqs[peer] = charged
+            while len(self._seqs) > PEERS_REMEMBERED_MAX:
+                del self._seqs[next(iter(self._seqs))]
+
+    def take(self, peer: bytes) -> Sequence[int]:
+        """Return the jobs that were charged because ``peer`` was lost, and forget them."""
+        return self._seqs.pop(peer, ())
+
+
+def shares(
+    jobs: Iterable[Job], lanes: Sequence[Lane], chains: Mapping[int, str], terms: Terms
+) -> Iterator[tuple[Lane, list[Job]]]:
+    """Spread a lost worker's jobs over the lanes that can do them, in batches of one chain, urgent jobs first.
+
+    Bounded: each lane takes its share up to twice its credit (``Lane.overdraft``); what is left over is in no batch.
+    """
+    jobs = sorted(jobs, key=lambda job: (job.priority, job.seq))
+    for chain in sorted({job.chain for job in jobs}):
+        able = [lane for lane in lanes if lane.stage is Stage.READY and lane.can(chains.get(chain, "?"))]
+        mine = [job for job in jobs if job.chain == chain]
+        for number, lane in enumerate(able):
+            share = lane.overdraft(mine[number :: len(able)], terms)
+            for start in range(0, len(share), terms.batch_jobs_max):
+                yield lane, list(share[start : start + terms.batch_jobs_max])
