@@ -4,7 +4,6 @@ import photographs
 import pytest
 from harness import Grid
 
-
 FAILED = pytest.StashKey[bool]()
 
 

@@ -1,7 +1,7 @@
 """A whole grid of real processes for one test: started by the command line, killed, started again, and asked how it is.
 
-Nothing here sleeps: ``until`` looks again and again until a deadline. Whatever a test leaves behind fails it: a process,
-a line of level error, an event that is not in the vocabulary.
+Nothing here sleeps: ``until`` looks again and again until a deadline. Whatever a test leaves behind fails it: a
+process, a line of level error, an event that is not in the vocabulary.
 """
 
 import json

@@ -81,7 +81,7 @@ def listening_ports(pid):
 
 
 ZMTP = b"\xff" + b"\0" * 7 + b"\x01\x7f\x03\x01NULL" + b"\0" * 16 + b"\x01" + b"\0" * 31
-"""How a peer of ZeroMQ 3.1 with the mechanism NULL begins: a server, which is said wrongly by purpose."""
+"""How a peer of ZeroMQ 3.1 with the mechanism NULL begins: a server, which it should not be."""
 
 
 def rubbish(chance):
@@ -110,7 +110,7 @@ def throw(port, data):
 
 
 def test_garbage_at_every_port_changes_nothing(grid, tmp_path):
-    """Bytes from strangers at the control ports, the intake and a lane cost nobody a connection, a job or an attempt."""
+    """Bytes from strangers at every port, lanes too, cost nobody a connection, a job or an attempt."""
     photographs.tiny(tmp_path / "in", 150)
     ventilator = grid.ventilator(tmp_path / "in", once=True, filter=["marked:work_ms=30"])
     sink = grid.sink()

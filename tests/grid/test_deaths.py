@@ -15,7 +15,7 @@ pytestmark = pytest.mark.grid
 RESENT_MS_MAX = 100
 KILLS = 3
 ROUNDS_MAX = 3
-"""A round of measuring is spoilt when another program has the CPU just then; one good round shows what the grid does."""
+"""A round of measuring is spoilt when another program has the CPU; one good round shows what the grid does."""
 
 
 def resent_ms(history, killed_ms):
@@ -57,7 +57,7 @@ def test_jobs_of_a_killed_worker_go_elsewhere_within_100_ms(grid, tmp_path):
 
 
 def test_suspended_worker_is_silent_and_then_welcome(grid, tmp_path):
-    """A worker stopped by SIGSTOP loses its jobs after three beats; continued, it is welcomed and works; one row each."""
+    """A worker stopped by SIGSTOP loses its jobs after three beats; later it is welcomed and works; one row each."""
     photographs.tiny(tmp_path / "in", 400)
     ventilator = grid.ventilator(tmp_path / "in", filter=["marked:work_ms=30"], beat_interval_ms=100)
     grid.sink()
@@ -95,7 +95,7 @@ def test_crash_costs_its_own_job_alone(grid, tmp_path):
     assert [line["attempt"] for line in ventilator.events("job_retried")] == [1, 2]
     assert worker.events("child_died")[0]["signal"] == 11
 
-    grid.restart("ventilator").wait()  # what is buried stays so, and is still reported
+    ventilator.start().wait()  # what is buried stays so, and is still reported
     assert ventilator.popen.returncode == 3
     grid.ventilator(tmp_path / "in", filter=["marked:work_ms=2"])
     why = grid.until(lambda: ask_why(grid, str(bad)), what="the ventilator answers")

@@ -43,7 +43,7 @@ def test_folder_in_rows_and_pictures_out(grid, tmp_path):
     assert (grid.counts(), grid.rows()) == (counts, rows)
     assert "sent" not in {happened.event for happened in grid.history()[begun:]}
 
-    changed = sorted(folder.iterdir())[0]
+    changed = min(folder.iterdir())
     new = folder / "new.jpg"
     new.write_bytes(changed.read_bytes())
     os.utime(changed, ns=(1, 1))

@@ -55,7 +55,7 @@ def test_second_process_on_the_same_files(grid, refused, tmp_path):
 
 
 def test_wrong_settings(grid, refused, tmp_path):
-    """A source that is not there, an unknown filter module, a foreign file and a wrong host are sentences, not traces."""
+    """A source that is not there, an unknown filter module, a foreign file and a wrong chain are each a sentence."""
     photographs.tiny(tmp_path / "in", 1)
     foreign = tmp_path / "foreign.sqlite"
     foreign.write_bytes(b"something else altogether" * 100)
@@ -72,6 +72,7 @@ def test_wrong_settings(grid, refused, tmp_path):
 def test_second_run_in_the_same_folder(grid, refused, album, tmp_path):
     """Two runs cannot have one folder; the first is not disturbed."""
     first = grid.run(album)
-    grid.until(lambda: (tmp_path / "out" / "ledger.sqlite").exists(), what="the first has begun")
+    ledger = tmp_path / "out" / "ledger.sqlite"
+    grid.until(ledger.exists, what="the first has begun")
     assert "another run uses" in refused(grid.run(album, name="second"))
     assert first.wait() == 0

@@ -100,6 +100,16 @@ def test_a_job_that_waited_long_has_its_full_time_once_it_runs() -> None:
     assert lane.overdue(145.1, machine.terms)
 
 
+def test_time_of_the_next_job_begins_when_the_first_cannot_be_read() -> None:
+    """A job that never went out takes nothing of the time of the one behind it."""
+    machine, _ = served(2, 1, Terms(ttr_ms=10_000))
+    lane = machine.delivery.lanes[1]
+    machine.delivery.unreadable(1, 1, "the file is gone", 130.0, transient=False)
+    assert not lane.overdue(174.0, machine.terms)
+    assert list(lane.sent) == [2]
+    assert lane.unsettled_bytes == 1
+
+
 def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:
     """A worker that believes in a lane of the past hears again where the present one is."""
     machine, _ = served(0, 1)
@@ -169,7 +179,7 @@ def test_jobs_wait_for_the_names_of_the_sinks() -> None:
 
 
 def test_single_jobs_are_for_idle_children_only() -> None:
-    """However short jobs are: one that is sent singly is given only when it can start, so that the order tells who ran."""
+    """However short jobs are: one that is sent singly is given only when it can start, so the order tells who ran."""
     duty = employed()
     duty.work(0, jobs(list(range(1, 5)), single=False), 3.0)
     duty.returned(0, done(1), 3.1)

@@ -166,8 +166,10 @@ class Delivery:
         job = lane.sent.get(seq) if lane is not None else None
         if lane is None or job is None or job.lane != lane_id or job.state is not State.SENT:
             return []
+        head = next(iter(lane.sent))
         lane.take(seq)
         lane.unsettled_bytes -= job.size
+        self._paced(lane, 0, 0.0, head, now)
         effects: list[Effect] = []
         code = Code.TROUBLED if transient else Code.FAILED
         self._not_finished([(job, code, {"reason": reason})], lane, effects)

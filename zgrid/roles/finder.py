@@ -9,7 +9,9 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from io import RawIOBase
+from typing import IO, cast
 
 import msgpack
 
@@ -49,21 +51,42 @@ def unpack(body: bytes) -> list[Offer | Passed] | str:
     return batch
 
 
+class Patient(RawIOBase):
+    """Standard input that lets go of what was found before it waits for more, for a list may pause for hours."""
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._flush = flush
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return what is there, up to ``size`` bytes, waiting for the first of them."""
+        self._flush()
+        return os.read(0, size)
+
+
 def search(sources: Sequence[str], size_bytes_max: int, out: int) -> int:
     """Write all that is found to the descriptor ``out``; return the exit status."""
     batch: list[Offer | Passed] = []
+
+    def flush() -> None:
+        if batch:
+            _write(out, pack(batch))
+            batch.clear()
+
     since = time.monotonic()
-    stdin = sys.stdin.buffer if "-" in sources else None
+    stdin = cast("IO[bytes]", Patient(flush)) if "-" in sources else None
     try:
         for found in scan(sources, stdin, size_bytes_max=size_bytes_max):
             batch.append(found)
             if len(batch) >= BATCH_MAX or time.monotonic() - since > BATCH_AGE_S_MAX:
-                _write(out, pack(batch))
-                batch, since = [], time.monotonic()
+                flush()
+                since = time.monotonic()
     except SettingsError as error:
         _write(out, pack(str(error)))
-    if batch:
-        _write(out, pack(batch))
+    flush()
     return 0
 
 

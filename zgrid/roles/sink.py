@@ -15,7 +15,7 @@ from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
 from zgrid.protocol.messages import Answer, Question, Results
-from zgrid.roles.collector import relax_collector
+from zgrid.roles.memory import tune_memory
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
 from zgrid.roles.signals import Signals
@@ -44,7 +44,7 @@ def serve(settings: SinkSettings) -> int:
 
     Raises SettingsError where it cannot start, StoreError where its database or folder cannot be used.
     """
-    relax_collector()
+    tune_memory()
     sys.setswitchinterval(0.001)  # the store's thread must not wait 5 ms for the loop after each statement
     with ExitStack() as stack:
         return SinkRole(settings, stack).run()

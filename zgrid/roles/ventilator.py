@@ -21,7 +21,7 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles import answers
 from zgrid.roles.books import Books
-from zgrid.roles.collector import relax_collector
+from zgrid.roles.memory import tune_memory
 from zgrid.roles.loader import Loader, Unreadable
 from zgrid.roles.rate import Rate
 from zgrid.roles.scanner import Batch, Scanner
@@ -48,7 +48,7 @@ def serve(settings: VentilatorSettings) -> int:
 
     Raises SettingsError where it cannot start, StoreError where its ledger cannot be used.
     """
-    relax_collector()
+    tune_memory()
     sys.setswitchinterval(0.001)  # loaders' threads must not keep the loop waiting for 5 ms at a time
     with ExitStack() as stack:
         return VentilatorRole(settings, stack).run()
@@ -66,7 +66,7 @@ class VentilatorRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
         stack.callback(self.signals.restore)
-        # Workers may have filters that are not installed here; what is known to be wrong stops before any image is buried.
+        # Workers may have filters that are not installed here; what is known to be wrong must not bury every image.
         self.chain = " ".join(map(str, parse_steps(settings.filter, checked=False)))
         settings.ledger.parent.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(settings.ledger)

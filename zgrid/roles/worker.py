@@ -16,7 +16,7 @@ from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.messages import Jobs
 from zgrid.roles import pool
-from zgrid.roles.collector import relax_collector
+from zgrid.roles.memory import tune_memory
 from zgrid.roles.link import Made
 from zgrid.roles.signals import Signals
 from zgrid.settings import WorkerSettings
@@ -38,7 +38,7 @@ WARNINGS = frozenset({"worker_refused", "ventilator_gone"})
 
 def serve(settings: WorkerSettings) -> int:
     """Run a worker until it is asked to stop; return its exit status. Raises SettingsError where it cannot start."""
-    relax_collector()
+    tune_memory()
     sys.setswitchinterval(0.001)
     for module in settings.filter_module:
         _find(module)
@@ -208,7 +208,7 @@ class WorkerRole:
         except SettingsError as error:
             self._complain(self.settings.ventilators[index], f"its WELCOME has no lane to connect to: {error}")
             return
-        post = self.lanes[index] = Post(pull, self._complain)
+        post = self.lanes[index] = Post(pull, self._complain, views=True)
         self.loop.watch(post.socket, partial(self._read_lane, index))
 
     def _close_lane(self, effect: fx.CloseLane) -> None:

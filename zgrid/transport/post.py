@@ -19,26 +19,33 @@ COPY_BYTES_MAX = 65536
 class Post:
     """One socket's messages. ``routed``: it is a ROUTER, and every message has a peer.
 
+    ``views``: long frames are not copied out of ZeroMQ's buffers, which live as long as the message that has them.
     ``complain`` is called with a peer's name and a sentence for a message that breaks the protocol; it was dropped.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], complain: Callable[[str, str], None], *, routed: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        socket: zmq.Socket[bytes],
+        complain: Callable[[str, str], None],
+        *,
+        routed: bool = False,
+        views: bool = False,
+    ) -> None:
         self.socket = socket
         self.dropped: Counter[str] = Counter()
         self._complain = complain
         self._routed = routed
+        self._views = views
 
     def receive(self, messages_max: int = MESSAGES_PER_TURN_MAX) -> list[tuple[bytes, Message]]:
         """Return the (peer, message) pairs that are there, at most ``messages_max``. Never waits."""
         received = []
         for _ in range(messages_max):
             try:
-                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+                frames: list[Frame] = self._frames() if self._views else [*self.socket.recv_multipart(zmq.DONTWAIT)]
             except zmq.Again:
                 break
-            peer = frames.pop(0) if self._routed else b""
+            peer = bytes(frames.pop(0)) if self._routed else b""
             try:
                 received.append((peer, wire.decode(frames)))
             except wire.UnknownMessageError:
@@ -47,6 +54,13 @@ class Post:
                 self.dropped["wrong"] += 1
                 self._complain(peer.hex() or "peer", str(error))
         return received
+
+    def _frames(self) -> list[Frame]:
+        """Return the frames of a message, the long ones as views of ZeroMQ's own buffers. Raises zmq.Again."""
+        return [
+            frame.buffer if len(frame) >= COPY_BYTES_MAX else frame.bytes
+            for frame in self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        ]
 
     def send(self, message: Message, peer: bytes | None = None) -> bool:
         """Send a message if it can go now. Return whether it went; what cannot go is dropped and counted.
