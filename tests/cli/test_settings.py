@@ -300,6 +300,21 @@ def test_every_setting_is_explained(model):
         assert (shown.metavar == "SIZE") == name.endswith("_bytes_max"), name
 
 
+def test_filter_modules_are_dotted_names():
+    """Modules of filters are given by name, several of them, as flags, variable or TOML; a path is refused."""
+    assert made(WorkerSettings).filter_module == []
+    given = made(WorkerSettings, {"ZGRID_FILTER_MODULE": "mine my_package.filters"})
+    assert given.filter_module == ["mine", "my_package.filters"]
+    words = given.arguments()
+    assert [word for word in words if "module" in word] == [
+        "--filter-module=mine",
+        "--filter-module=my_package.filters",
+    ]
+    assert made(RunSettings, filter_module="mine").filter_module == ["mine"]
+    sentence = refusal(WorkerSettings, filter_module=["./mine.py"])
+    assert sentence.startswith("--filter-module: './mine.py' is no module")
+
+
 def test_a_name_means_one_thing():
     """A setting that several roles have is of one kind in all of them."""
     kinds = {}

@@ -114,9 +114,11 @@ def test_sink_at_another_port_after_a_restart(grid, tmp_path):
     photographs.tiny(tmp_path / "in", 150)
     ventilator = grid.ventilator(tmp_path / "in", once=True, filter=["marked:work_ms=20"])
     grid.sink(intake_port=0)
-    grid.worker(procs=2)
+    worker = grid.worker(procs=2)
     grid.until(lambda: grid.counts()[State.STORED] >= 20, what="some are stored")
     grid.kill("sink")
     grid.restart("sink")
     assert ventilator.wait() == 0
     assert len(grid.rows()) == 150
+    worker.send(signal.SIGTERM)
+    assert worker.wait(5.0) == 0, "it waited for the sink that is gone"

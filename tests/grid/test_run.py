@@ -55,7 +55,7 @@ def test_run_with_buried_images_says_so(grid, tmp_path):
 
 def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
     """Ctrl-C finishes what has begun, says how much is left, and ends with 0; the same command then does the rest."""
-    photographs.tiny(tmp_path / "in", 150)
+    photographs.tiny(tmp_path / "in", 100)
     run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"], procs=1)
     ledger, database, _ = places(grid)
     grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
@@ -70,31 +70,31 @@ def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
     assert len(grid.rows(database)) == counts[State.STORED]
 
     assert grid.restart("run").wait() == 0
-    assert grid.counts(ledger)[State.STORED] == 150
-    assert len(grid.rows(database)) == 150
+    assert grid.counts(ledger)[State.STORED] == 100
+    assert len(grid.rows(database)) == 100
 
 
 def test_killed_run_leaves_no_process(grid, tmp_path):
     """After kill -9 of a run its processes end by themselves, and the next run does the rest."""
-    photographs.tiny(tmp_path / "in", 100)
+    photographs.tiny(tmp_path / "in", 70)
     run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"])
     ledger, database, _ = places(grid)
     grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
     run.kill()
     assert not grid.until_gone()
     assert grid.restart("run").wait() == 0
-    assert len(grid.rows(database)) == 100
+    assert len(grid.rows(database)) == 70
 
 
 def test_members_that_die_are_started_again(grid, tmp_path):
     """Each process of a run may be killed: the run starts it again and ends as if nothing had been."""
-    photographs.tiny(tmp_path / "in", 200)
+    photographs.tiny(tmp_path / "in", 150)
     run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"])
     ledger, database, _ = places(grid)
     for number, role in enumerate(("worker", "sink", "ventilator")):
-        enough = 10 + 40 * number
+        enough = 10 + 30 * number
         grid.until(lambda enough=enough: grid.counts(ledger)[State.STORED] >= enough, what=f"{enough} are stored")
         grid.signal_member(run, role)
     assert run.wait() == 0
-    assert len(grid.rows(database)) == 200
-    assert "200 images, 200 new" in run.popen.stdout.read()
+    assert len(grid.rows(database)) == 150
+    assert "150 images, 150 new" in run.popen.stdout.read()

@@ -70,7 +70,9 @@ def test_second_signal_stops_at_once(grid, tmp_path):
 def test_others_go_on_after_a_restart(busy, role):
     """A ventilator or sink that is asked to stop under load ends with 0; started again, everything goes on."""
     assert busy.kill(role, signal.SIGTERM) == 0
-    assert [line["event"] for line in busy.processes[role].lines()][-2:] == ["draining", "stopped"]
+    events = [line["event"] for line in busy.processes[role].lines()]
+    assert events[-1] == "stopped"
+    assert "draining" in events[:-1]  # what it had taken in may have been stored in between
     busy.restart(role)
     check_all_done(busy)
 

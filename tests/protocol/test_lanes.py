@@ -119,6 +119,17 @@ def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:
     assert effect.message.lane == 1
 
 
+def test_a_report_of_an_earlier_attempt_is_late() -> None:
+    """A repeated report does not end the attempt that has begun since on the same lane."""
+    machine, _ = served(1, 1)
+    crashed = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1], attempts=[1], codes=bytes([Code.CRASHED]))
+    assert charged(machine.received(b"peer1", crashed, 100.1)) == [1]
+    assert machine.delivery.lanes[1].sent[1].attempt == 2
+    assert machine.received(b"peer1", crashed, 100.2) == []
+    assert machine.delivery.late["outcome"] == 1
+    assert list(machine.delivery.lanes[1].sent) == [1]
+
+
 def employed() -> Duty:
     """Return a worker with one child and a lane."""
     duty = Duty("w", b"workboot", "here", 1, 1)

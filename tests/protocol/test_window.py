@@ -85,6 +85,20 @@ def test_urgent_jobs_push_others_out() -> None:
     assert window.wants()
 
 
+def test_jobs_handed_back_behind_the_cursor_hide_none_in_front_of_them() -> None:
+    """What went back to the disk is read again, even if jobs behind it were in memory all the time."""
+    window = filled(*[row(seq) for seq in range(1, 8)])
+    out = [window.jobs[seq] for seq in order(window, 1)]
+    window.accept([row(seq, -1) for seq in range(11, 20)])
+    assert order(window, 1) == [11, 12, 13, 14]
+    for job in out:
+        job.state = State.READY
+        window.back(job)
+    window.accept([row(20, -2), row(21, -2)])
+    assert window.cursor == (-1, 14)
+    assert order(window, 1) == [20, 21, 1, 2]
+
+
 def test_places_of_closed_jobs_do_not_gather() -> None:
     """However many ready jobs are closed by late results, their places in the heap are swept out."""
     window = filled(row(1))

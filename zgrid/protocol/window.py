@@ -129,7 +129,8 @@ class Window:
         ready = [place for place in places if self._is_ready(place[1])]
         for _, seq in ready[self._ready_max :]:
             del self.jobs[seq]
-        self.cursor = ready[self._ready_max - 1]
+        # Jobs that were handed back may stand behind the cursor, among others that are on disk only: it never goes on.
+        self.cursor = min(self.cursor, ready[self._ready_max - 1])
         self.exhausted = False
         self.ready = self._ready_max
         self._sweep()

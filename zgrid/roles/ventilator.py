@@ -21,8 +21,8 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles import answers
 from zgrid.roles.books import Books
-from zgrid.roles.memory import tune_memory
 from zgrid.roles.loader import Loader, Unreadable
+from zgrid.roles.memory import tune_memory
 from zgrid.roles.rate import Rate
 from zgrid.roles.scanner import Batch, Scanner
 from zgrid.roles.signals import Signals

@@ -14,10 +14,10 @@ from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
-from zgrid.protocol.messages import Jobs
+from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
-from zgrid.roles.memory import tune_memory
 from zgrid.roles.link import Made
+from zgrid.roles.memory import tune_memory
 from zgrid.roles.signals import Signals
 from zgrid.settings import WorkerSettings
 from zgrid.transport.address import reach
@@ -106,6 +106,8 @@ class WorkerRole:
     def _read_control(self, index: int) -> None:
         for _, message in self.controls[index].receive():
             self._do(self.duty.received(index, message, clock_now()))
+            if type(message) is Welcome:
+                self._drop_outboxes()
 
     def _read_lane(self, index: int) -> None:
         post = self.lanes.get(index)
@@ -251,6 +253,18 @@ class WorkerRole:
     def _flush(self, outbox: Outbox) -> None:
         if outbox.flush():
             self.loop.forget(outbox.socket)
+        self._weigh()
+
+    def _drop_outboxes(self) -> None:
+        """Forget results for places where no sink is any more: their jobs are done again, and nothing waits for them."""
+        employers = self.duty.employers
+        if not all(employer.sinks for employer in employers):
+            return  # a ventilator that has not said where its sinks are
+        named = {reach(sink, self.settings.ventilators[one.index]) for one in employers for sink in one.sinks}
+        for address in self.outboxes.keys() - named:
+            outbox = self.outboxes.pop(address)
+            self.loop.forget(outbox.socket)
+            outbox.close()
         self._weigh()
 
     def _weigh(self) -> None:
