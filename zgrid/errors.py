@@ -26,7 +26,7 @@ class PeerError(ZGridError):
 
 
 class StoreError(ZGridError):
-    """This machine's disk or database: stop taking work until it is mended."""
+    """The disk's or database's of this machine: stop taking work until it is mended."""
 
 
 class SourceError(ZGridError):
@@ -42,4 +42,4 @@ class SourceError(ZGridError):
 
 
 class FilterError(ZGridError):
-    """This image's: it cannot be decoded or processed. The job is buried with this text, and the grid goes on."""
+    """The image's: it cannot be decoded or processed. The job is buried with this text, and the grid goes on."""

@@ -47,10 +47,12 @@ class Books:
         self._waiting: deque[Entry] = deque()
         self._entered: list[Entry] = []
         self._reads: deque[Entry] = deque()
+        self._questions: deque[Entry] = deque()
         self._rows: list[Row] = []
         self._committed_at = 0.0
         self._again_at = 0.0
         self._pause_s = AGAIN_S
+        self._redo = 0
 
     @property
     def idle(self) -> bool:
@@ -74,19 +76,23 @@ class Books:
 
         self.enter(entry)
 
-    def read(self, read: Entry) -> None:
-        """Read what is durable: the call is made when nothing uncommitted is in the ledger."""
-        self._reads.append(read)
+    def read(self, read: Entry, *, for_people: bool = False) -> None:
+        """Read what is durable: the call is made when nothing uncommitted is in the ledger.
+
+        After a failed commit the ledger is behind what was decided since; only people are answered from it then.
+        """
+        (self._questions if for_people else self._reads).append(read)
 
     def turn(self, now: float) -> None:
         """Take in finished commits, make waiting entries, and commit when it is time to."""
         for done in self._committer.take():
             self._took(done.error, now)
-        if self._committer.busy or now < self._again_at:
+        if self._committer.busy:
             return
         if not self.ledger.dirty:
-            while self._reads:
-                self._reads.popleft()()
+            self._read()
+        if now < self._again_at:
+            return
         try:
             while self._waiting and len(self._entered) < ENTRIES_PER_COMMIT_MAX:
                 self._waiting[0]()
@@ -94,16 +100,17 @@ class Books:
         except StoreError as error:
             self._broke(error, now)
             return
-        full = len(self._entered) >= ENTRIES_PER_COMMIT_MAX or bool(self._reads)
+        full = len(self._entered) >= ENTRIES_PER_COMMIT_MAX or bool(self._reads or self._questions)
         if self.ledger.dirty and (full or now - self._committed_at >= self._gather_s):
             self._committer.submit(self.ledger.commit)
         elif not self.ledger.dirty:
+            self._redo = max(0, self._redo - len(self._entered))
             self._entered.clear()
             self._announce()
 
     def due_s(self, now: float) -> float | None:
         """Return in how many seconds ``turn`` has something to do; None when only news can change that."""
-        if self._committer.busy or not (self._waiting or self._entered or self._reads):
+        if self._committer.busy or not (self._waiting or self._entered or self._reads or self._questions):
             return None
         return max(0.0, self._again_at - now, self._committed_at + self._gather_s - now)
 
@@ -117,6 +124,12 @@ class Books:
             self.ledger.commit()
         self.ledger.close()
 
+    def _read(self) -> None:
+        while self._questions:
+            self._questions.popleft()()
+        while self._reads and not self._redo:
+            self._reads.popleft()()
+
     def _took(self, error: BaseException | None, now: float) -> None:
         if isinstance(error, StoreError):
             self._broke(error, now)
@@ -124,6 +137,7 @@ class Books:
         if error is not None:
             raise error
         self._committed_at = now
+        self._redo = max(0, self._redo - len(self._entered))
         self._entered.clear()
         self.failing = False
         self._pause_s = AGAIN_S
@@ -140,6 +154,7 @@ class Books:
             self.ledger.rollback()
         self._rows.clear()
         self._waiting.extendleft(reversed(self._entered))
+        self._redo = max(self._redo, len(self._entered))
         self._entered.clear()
         self.failing = True
         self._again_at = now + self._pause_s

@@ -9,7 +9,7 @@ from typing import Any
 
 from zgrid import __version__
 from zgrid.errors import EXIT_OK, StoreError
-from zgrid.log import Event, RateLimit, configure
+from zgrid.log import Event, configure
 from zgrid.protocol import intake as fx
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
@@ -19,6 +19,7 @@ from zgrid.roles.memory import tune_memory
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
 from zgrid.roles.signals import Signals
+from zgrid.roles.telling import Telling
 from zgrid.settings import SinkSettings
 from zgrid.store.committer import Committer, Done
 from zgrid.store.pictures import Pictures
@@ -32,8 +33,6 @@ from zgrid.transport.post import Post
 from zgrid.transport.sockets import bind, control_router, intake_pull, open_context
 
 RESULTS_PER_TURN_MAX = 64
-
-WARNINGS = frozenset({"store_failed", "disk_full"})
 
 STOP_S_MAX = 10.0
 """How long a sink that is asked to stop may try to store what it has taken in; the rest is sent again."""
@@ -57,7 +56,7 @@ class SinkRole:
         self.settings = settings
         self.log = configure("sink", settings.name, settings.log_level)
         self.log.info(Event.SETTINGS, **settings.for_log())
-        self.limit = RateLimit()
+        self.telling = Telling(self.log)
         self.loop = Loop()
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
@@ -108,8 +107,8 @@ class SinkRole:
         self.intake_address = bind(
             pull, neighbour(self.settings.bind, "intake", self.settings.intake_port), "--intake-port"
         )
-        self.control = Post(router, self._complain, routed=True)
-        self.results = Post(pull, self._complain)
+        self.control = Post(router, self.telling.complain, routed=True)
+        self.results = Post(pull, self.telling.complain)
         self.loop.watch(router, self._read_control)
         self.loop.watch(pull, self._read_results)
         self.log.info(Event.LISTENING, address=self.address, intake=self.intake_address)
@@ -230,7 +229,7 @@ class SinkRole:
         fields = dict(effect.fields)
         if event is Event.STORE_FAILED and "full" in str(fields.get("reason")):
             event = Event.DISK_FULL
-        self._limited(event, effect.subject, fields)
+        self.telling.say(event, effect.subject, fields)
 
     # -- inside
 
@@ -258,13 +257,3 @@ class SinkRole:
             "rate_per_s": round(self.rate.per_s(now), 2),
             "ventilators": len(self.machine.peers),
         }
-
-    def _complain(self, peer: str, sentence: str) -> None:
-        self._limited(Event.PEER_ERROR, peer, {"peer": peer, "reason": sentence})
-
-    def _limited(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
-        """Write a line, unless the same was written less than a minute ago."""
-        count = self.limit.take(event, subject, clock_now())
-        if count is not None:
-            more = {"count": count} if count else {}
-            (self.log.warning if event in WARNINGS else self.log.info)(event, **fields, **more)

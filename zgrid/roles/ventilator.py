@@ -9,7 +9,7 @@ from typing import Any
 
 from zgrid.errors import EXIT_BURIED, EXIT_OK, SettingsError, StoreError
 from zgrid.filters import parse_steps
-from zgrid.log import Event, RateLimit, configure
+from zgrid.log import Event, configure
 from zgrid.protocol import effects as fx
 from zgrid.protocol import wire
 from zgrid.protocol.flow import Terms
@@ -26,6 +26,7 @@ from zgrid.roles.memory import tune_memory
 from zgrid.roles.rate import Rate
 from zgrid.roles.scanner import Batch, Scanner
 from zgrid.roles.signals import Signals
+from zgrid.roles.telling import Telling
 from zgrid.settings import VentilatorSettings
 from zgrid.sources import Passed
 from zgrid.store.ledger import Ledger
@@ -39,8 +40,6 @@ from zgrid.transport.sockets import bind, control_dealer, control_router, open_c
 
 OFFERS_WAITING_MAX = 8
 """Batches of offers that wait for the ledger before the scanner has to."""
-
-WARNINGS = frozenset({"worker_gone", "worker_silent", "worker_refused", "sink_gone"})
 
 
 def serve(settings: VentilatorSettings) -> int:
@@ -61,7 +60,7 @@ class VentilatorRole:
         self.settings = settings
         self.log = configure("ventilator", settings.name, settings.log_level)
         self.log.info(Event.SETTINGS, **settings.for_log())
-        self.limit = RateLimit()
+        self.telling = Telling(self.log)
         self.loop = Loop()
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
@@ -109,7 +108,7 @@ class VentilatorRole:
             fx.Postpone: self._postpone,
             fx.Record: self._record,
             fx.Refill: self._refill,
-            fx.Log: self._log,
+            fx.Log: self.telling.tell,
         }
 
     def run(self) -> int:
@@ -136,7 +135,7 @@ class VentilatorRole:
         router = control_router(context)
         stack.callback(router.close)
         self.address = bind(router, self.settings.bind, "--bind")
-        self.workers = Post(router, self._complain, routed=True)
+        self.workers = Post(router, self.telling.complain, routed=True)
         self.loop.watch(router, self._read_workers)
         self.lanes = Lanes(context, self.address, ports(self.settings.lanes))
         stack.callback(self.lanes.close_all)
@@ -145,7 +144,7 @@ class VentilatorRole:
         for index, address in enumerate(self.settings.sink):
             dealer = control_dealer(context, self.machine.boot, address, "--sink")
             stack.callback(dealer.close)
-            self.sinks.append(Post(dealer, self._complain))
+            self.sinks.append(Post(dealer, self.telling.complain))
             self.loop.watch(dealer, partial(self._read_sink, index))
         self.log.info(Event.LISTENING, address=self.address)
 
@@ -190,7 +189,7 @@ class VentilatorRole:
         self._do(self.machine.tick(now))
         self.books.enter(self._wake_delayed)
         for sentence in self.machine.waiting():
-            self._limited(Event.CHAIN_WAITING, sentence, {"reason": sentence})
+            self.telling.say(Event.CHAIN_WAITING, sentence, {"reason": sentence})
 
     def _turned(self) -> None:
         """At the end of each turn: offers into the ledger, entries into commits, and whether all is done."""
@@ -392,24 +391,10 @@ class VentilatorRole:
 
         self.books.read(read)
 
-    def _log(self, effect: fx.Log) -> None:
-        self._limited(Event[effect.event.upper()], effect.subject, effect.fields)
-
     # -- telling
 
-    def _complain(self, peer: str, sentence: str) -> None:
-        self._limited(Event.PEER_ERROR, peer, {"peer": peer, "reason": sentence})
-
-    def _limited(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
-        """Write a line, unless the same was written less than a minute ago."""
-        count = self.limit.take(event, subject, clock_now())
-        if count is None:
-            return
-        more = {"count": count} if count else {}
-        (self.log.warning if event in WARNINGS else self.log.info)(event, **fields, **more)
-
     def _disk_failed(self, sentence: str) -> None:
-        self._limited(Event.DISK_FULL if "full" in sentence else Event.STORE_FAILED, "ledger", {"reason": sentence})
+        self.telling.say(Event.DISK_FULL if "full" in sentence else Event.STORE_FAILED, "ledger", {"reason": sentence})
 
     def _answer(self, peer: bytes, question: Question) -> None:
         """Answer what people ask; the ledger is read when nothing uncommitted is in it."""
@@ -418,7 +403,7 @@ class VentilatorRole:
             body = self._body(question.body)
             self.workers.send(Answer(id=question.id, body=body), peer)
 
-        self.books.read(answer)
+        self.books.read(answer, for_people=True)
 
     def _body(self, body: dict[str, Any]) -> dict[str, Any]:
         now = clock_now()

@@ -9,7 +9,7 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from zgrid.errors import EXIT_OK, SettingsError
-from zgrid.log import Event, RateLimit, configure
+from zgrid.log import Event, configure
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
@@ -19,6 +19,7 @@ from zgrid.roles import pool
 from zgrid.roles.link import Made
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.signals import Signals
+from zgrid.roles.telling import Telling
 from zgrid.settings import WorkerSettings
 from zgrid.transport.address import reach
 from zgrid.transport.clock import host_identity, new_boot
@@ -32,8 +33,6 @@ RESULTS_WAITING_BYTES_MAX = 64 << 20
 """Results that sinks have not taken; beyond that the children get nothing new, and so the ventilators notice."""
 
 LANE_MESSAGES_PER_TURN_MAX = 16
-
-WARNINGS = frozenset({"worker_refused", "ventilator_gone"})
 
 
 def serve(settings: WorkerSettings) -> int:
@@ -53,7 +52,7 @@ class WorkerRole:
         self.settings = settings
         self.log = configure("worker", settings.name, settings.log_level)
         self.log.info(Event.SETTINGS, **settings.for_log())
-        self.limit = RateLimit()
+        self.telling = Telling(self.log)
         self.loop = Loop()
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
@@ -67,7 +66,7 @@ class WorkerRole:
         self.lanes: dict[int, Post] = {}
         self.outboxes: dict[str, Outbox] = {}
         for index, address in enumerate(settings.ventilators):
-            post = Post(control_dealer(self.context, self.boot, address), self._complain)
+            post = Post(control_dealer(self.context, self.boot, address), self.telling.complain)
             self.controls.append(post)
             self.loop.watch(post.socket, partial(self._read_control, index))
         self.pool = pool.Pool(
@@ -134,7 +133,7 @@ class WorkerRole:
         if not self._told_filters:
             self._told_filters = True
             for name, why in news.missing.items():
-                self._limited(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
+                self.telling.say(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
         self._do(self.duty.child_ready(news.child, news.filters, now))
 
     def _made(self, made: Made) -> None:
@@ -152,7 +151,7 @@ class WorkerRole:
             "stderr": news.stderr_tail,
         }
         overran = self.duty.children[news.child].overran
-        self._limited(
+        self.telling.say(
             Event.CHILD_OVERRAN if overran else Event.CHILD_DIED,
             str(why["reason"]),
             {"child": news.child, "pid": news.pid, **why, "again_in_s": news.again_in_s},
@@ -208,9 +207,9 @@ class WorkerRole:
         try:
             pull = lane_pull(self.context, address)
         except SettingsError as error:
-            self._complain(self.settings.ventilators[index], f"its WELCOME has no lane to connect to: {error}")
+            self.telling.complain(self.settings.ventilators[index], f"its WELCOME has no lane to connect to: {error}")
             return
-        post = self.lanes[index] = Post(pull, self._complain, views=True)
+        post = self.lanes[index] = Post(pull, self.telling.complain, views=True)
         self.loop.watch(post.socket, partial(self._read_lane, index))
 
     def _close_lane(self, effect: fx.CloseLane) -> None:
@@ -242,7 +241,9 @@ class WorkerRole:
             try:
                 outbox = self.outboxes[address] = Outbox(self.context, address)
             except SettingsError as error:
-                self._complain(self.settings.ventilators[index], f"its WELCOME names no sink to push to: {error}")
+                self.telling.complain(
+                    self.settings.ventilators[index], f"its WELCOME names no sink to push to: {error}"
+                )
                 return  # its ventilator asks the sink, and sends the jobs again
         if outbox.waiting_bytes:
             outbox.push(effect.results)
@@ -256,7 +257,7 @@ class WorkerRole:
         self._weigh()
 
     def _drop_outboxes(self) -> None:
-        """Forget results for places where no sink is any more: their jobs are done again, and nothing waits for them."""
+        """Forget results for places where no sink is any more: their jobs are done again."""
         employers = self.duty.employers
         if not all(employer.sinks for employer in employers):
             return  # a ventilator that has not said where its sinks are
@@ -280,7 +281,7 @@ class WorkerRole:
         fields = dict(effect.fields)
         if "ventilator" in fields:
             fields["ventilator"] = self.settings.ventilators[fields["ventilator"]]
-        self._limited(Event[effect.event.upper()], effect.subject, fields)
+        self.telling.say(Event[effect.event.upper()], effect.subject, fields)
 
     # -- inside
 
@@ -311,16 +312,6 @@ class WorkerRole:
             reasons={at: {"reason": reason} for at, reason in enumerate(columns.reasons) if reason is not None},
             pictures={at: picture for at, picture in enumerate(columns.pictures) if picture is not None},
         )
-
-    def _complain(self, peer: str, sentence: str) -> None:
-        self._limited(Event.PEER_ERROR, peer, {"peer": peer, "reason": sentence})
-
-    def _limited(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
-        """Write a line, unless the same was written less than a minute ago."""
-        count = self.limit.take(event, subject, clock_now())
-        if count is not None:
-            more = {"count": count} if count else {}
-            (self.log.warning if event in WARNINGS else self.log.info)(event, **fields, **more)
 
     def _close_sockets(self) -> None:
         for post in (*self.controls, *self.lanes.values()):

@@ -58,7 +58,7 @@ def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
         raise SettingsError(f"cannot bind {address}: {error}; see {what}") from None
     if not address.startswith("tcp://"):
         return address
-    # Only the port may be news. The host stays as it was given: ZeroMQ says 0.0.0.0 for "*", and nobody can connect there.
+    # Only the port may be news. The host stays as given: ZeroMQ says 0.0.0.0 for "*", and nobody can connect there.
     port = socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
     return f"{address.rpartition(':')[0]}:{port}"
 
