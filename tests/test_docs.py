@@ -1,4 +1,4 @@
-"""What README and the pages say is true: commands exist with the options shown, links lead somewhere, events are named."""
+"""What README and the pages say is true: commands exist with the options shown, links lead somewhere."""
 
 import re
 import shlex

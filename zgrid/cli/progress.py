@@ -49,7 +49,7 @@ class Bar:
         if self._progress is None:
             self._progress = _new_bar()
             self._progress.start()
-            self._progress.add_task("", total=None)
+            self._progress.add_task("", total=1, of="0", faces=0, rate="0.0", buried="", left="-")
         left = standing.accepted - standing.settled
         eta = span(1000 * left / standing.rate_per_s) if standing.rate_per_s > 0.01 and not standing.scanning else "-"
         self._progress.update(
@@ -59,8 +59,8 @@ class Bar:
             faces=standing.faces,
             rate=f"{standing.rate_per_s:.1f}",
             buried=f" · {standing.buried} buried" if standing.buried else "",
-            left=f"{eta} left" if left else "done",
-            scanning="+" if standing.scanning else "",
+            of=f"{standing.accepted}{'+' if standing.scanning else ''}",
+            left=f"{eta} left" if left or standing.scanning else "done",
         )
 
     def end(self, summary: "Summary") -> None:
@@ -110,7 +110,7 @@ def _new_bar() -> "Progress":
 
     return Progress(
         BarColumn(),
-        TextColumn("{task.completed}/{task.total}{task.fields[scanning]} images"),
+        TextColumn("{task.completed}/{task.fields[of]} images"),
         TextColumn("· {task.fields[faces]} faces · {task.fields[rate]} images/s{task.fields[buried]}"),
         TextColumn("· {task.fields[left]}"),
     )

@@ -1,0 +1,54 @@
+"""The bar on a terminal, and the lines elsewhere."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+SHOWN = """
+from zgrid.cli.progress import view
+from zgrid.roles.run import Standing, Summary
+from pathlib import Path
+shown = view()
+for settled in (0, 40, 100):
+    standing = Standing(accepted=100, settled=settled, stored=settled, faces=settled * 2, rate_per_s=20.0, scanning=settled == 0)
+    shown.show(standing)
+shown.end(Summary(standing, 100, 5.0, Path("/out"), False, [("file:///a.jpg", "cut short")]))
+"""
+
+
+def on_a_terminal() -> str:
+    """Return what a person at a terminal of 100 columns sees, without colours."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([sys.executable, "-c", SHOWN], stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        seen += part
+    os.close(ours)
+    assert process.wait(30) == 0, seen.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+
+
+def test_bar_from_the_first_moment_to_the_last():
+    """The bar can be drawn before anything is known, and shows images, faces, rate and the end."""
+    seen = on_a_terminal()
+    assert "100/100 images" in seen
+    assert "200 faces" in seen
+    assert "20.0 images/s" in seen
+    assert "done" in seen
+
+
+def test_lines_where_there_is_no_terminal():
+    """Elsewhere the summary is plain lines: what was done, what was buried and why, and where everything is."""
+    done = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True, check=True, timeout=60)
+    assert "\x1b" not in done.stdout
+    assert "100 images, 100 new, in 5.0 s, 20.0 images/s" in done.stdout
+    assert "buried: file:///a.jpg: cut short" in done.stdout
+    assert "/out/results.sqlite" in done.stdout
