@@ -24,16 +24,13 @@ from zgrid.protocol.effects import (
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage, filters_of
-from zgrid.protocol.limits import BATCH_JOBS_MAX, HEADER_BYTES_MAX
+from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
-from zgrid.protocol.survivors import NOTICED_S, Charged, shares
+from zgrid.protocol.survivors import NOTICED_S, URI_CHARS_PER_BATCH_MAX, Charged, shares
 from zgrid.protocol.window import Row, Window
-
-URI_CHARS_PER_BATCH_MAX = HEADER_BYTES_MAX // 4
-"""Names of one message's images: a header beyond its limit would be refused, and its jobs sent again for ever."""
 
 
 class Delivery:
@@ -128,7 +125,9 @@ class Delivery:
         if lane is None:
             self.late["outcome"] += len(message.seqs)
             return []
-        lane.heard(message.serial)
+        if not lane.heard(message.serial):
+            self.late["outcome"] += len(message.seqs)
+            return []
         effects: list[Effect] = []
         finished: list[int] = []
         others: list[tuple[Job, Code, dict[str, Any]]] = []

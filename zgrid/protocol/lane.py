@@ -61,8 +61,26 @@ class Lane:
     """One worker's lane. ``sent`` keeps the lane's order; ``finished`` waits for the sink's word."""
 
     __slots__ = (
-        "_able", "address", "done", "failed", "filters", "finished", "head_since", "host", "id", "pace", "peer",
-        "procs", "running", "sent", "serial", "singles", "stage", "unsettled_bytes", "worker",
+        "_able",
+        "address",
+        "ahead",
+        "done",
+        "failed",
+        "filters",
+        "finished",
+        "head_since",
+        "host",
+        "id",
+        "pace",
+        "peer",
+        "procs",
+        "running",
+        "sent",
+        "serial",
+        "singles",
+        "stage",
+        "unsettled_bytes",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, lane: int, peer: bytes, worker: str, host: str, procs: int, filters: dict[str, str]) -> None:
@@ -84,6 +102,7 @@ class Lane:
         self.done = 0
         self.failed = 0
         self.serial = 0
+        self.ahead: set[int] = set()
         self._able: dict[str, bool] = {}
 
     def can(self, chain: str) -> bool:
@@ -93,10 +112,18 @@ class Lane:
             able = self._able[chain] = filters_of(chain) <= self.filters.keys()
         return able
 
-    def heard(self, serial: int) -> None:
-        """Note a report's number. Beats tell the worker up to which one all have come; it sends the rest again."""
-        if serial == self.serial + 1:
-            self.serial = serial
+    def heard(self, serial: int) -> bool:
+        """Note a report's number, and return whether it is a new one.
+
+        Beats tell the worker up to which one all have come; it sends the rest again, also those that came after a gap.
+        """
+        if serial <= self.serial or serial in self.ahead:
+            return False
+        self.ahead.add(serial)
+        while self.serial + 1 in self.ahead:
+            self.serial += 1
+            self.ahead.remove(self.serial)
+        return True
 
     def touch(self, running: dict[int, float], now: float) -> None:
         """Note what runs at the worker; a first job that begins, and progress of any, begin the time-to-run anew."""

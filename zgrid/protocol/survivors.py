@@ -4,10 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.lane import Job, Lane, Stage
+from zgrid.protocol.limits import HEADER_BYTES_MAX
 
 NOTICED_S = 0.1
 """A death is noticed within this time where the kernel tells of it: a cut cable takes all workers behind it one by one,
 and a job that is passed on from each to the next must not be charged for all of them."""
+
+URI_CHARS_PER_BATCH_MAX = HEADER_BYTES_MAX // 4
+"""Names of one message's images: a header beyond its limit would be refused, and its jobs sent again for ever."""
 
 PEERS_REMEMBERED_MAX = 256
 """Lost workers whose charged jobs are remembered, in case only their link was cut."""
@@ -44,6 +48,21 @@ def shares(
         able = [lane for lane in lanes if lane.stage is Stage.READY and lane.can(chains.get(chain, "?"))]
         mine = [job for job in jobs if job.chain == chain]
         for number, lane in enumerate(able):
-            share = lane.overdraft(mine[number :: len(able)], terms)
-            for start in range(0, len(share), terms.batch_jobs_max):
-                yield lane, list(share[start : start + terms.batch_jobs_max])
+            for batch in _batches(lane.overdraft(mine[number :: len(able)], terms), terms):
+                yield lane, batch
+
+
+def _batches(jobs: Iterable[Job], terms: Terms) -> Iterator[list[Job]]:
+    """Cut jobs into what one message may have: in number, bytes of images, and characters of names."""
+    batch: list[Job] = []
+    size = chars = 0
+    for job in jobs:
+        full = len(batch) >= terms.batch_jobs_max or size + job.size > terms.batch_bytes_max
+        if batch and (full or chars > URI_CHARS_PER_BATCH_MAX):
+            yield batch
+            batch, size, chars = [], 0, 0
+        batch.append(job)
+        size += job.size
+        chars += len(job.uri)
+    if batch:
+        yield batch

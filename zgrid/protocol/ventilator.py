@@ -121,6 +121,8 @@ class Ventilator:
         self._sink_beats.heard(index, now)
         if type(message) is Welcome:
             return self._sink_welcome(index, sink, message, now)
+        if type(message) is Refuse:  # no HELLO at once, or the two would go on for ever
+            return [Log("sink_gone", sink.address, {"sink": sink.address, "reason": message.reason})]
         stranger = type(message) is Beat and message.boot != sink.boot  # a new one, and its welcome was overtaken
         if type(message) is Who or not sink.up or stranger:
             return [TellSink(index, self.hello())]
@@ -132,8 +134,6 @@ class Ventilator:
             lanes = self.delivery.lanes_of(message.unknown)
             told: list[Effect] = [Reply(lane.peer, self._welcome(lane)) for lane in lanes if lane.address]
             return told + self.delivery.lacking(message.unknown, now, busy=message.busy)
-        if type(message) is Refuse:
-            return [Log("sink_gone", sink.address, {"sink": sink.address, "reason": message.reason})]
         if type(message) is not Beat:
             self.unexpected[type(message).__name__] += 1
         return []
@@ -165,7 +165,10 @@ class Ventilator:
             self._beat_at = now
             for index, sink in enumerate(self.sinks):
                 effects.append(TellSink(index, Beat(boot=self.boot) if sink.up else self.hello()))
-        return effects + self.delivery.tick(now)
+        effects += self.delivery.tick(now)
+        if len(self.peers) > len(self.delivery.lanes):  # some were given up as overdue
+            self.peers = {peer: lane for peer, lane in self.peers.items() if lane in self.delivery.lanes}
+        return effects
 
     def waiting(self) -> list[str]:
         """Say, in sentences, what ready jobs wait for: a sink that never answered, or a worker with certain filters."""

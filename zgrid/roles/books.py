@@ -53,6 +53,7 @@ class Books:
         self._again_at = 0.0
         self._pause_s = AGAIN_S
         self._redo = 0
+        self._offers = self._offers_entered = 0
 
     @property
     def idle(self) -> bool:
@@ -60,9 +61,9 @@ class Books:
         return not (self._waiting or self._entered or self._committer.busy)
 
     @property
-    def backlog(self) -> int:
-        """How many entries are not on disk yet."""
-        return len(self._waiting) + len(self._entered)
+    def offers(self) -> int:
+        """How many batches of offers are not on disk yet."""
+        return self._offers
 
     def enter(self, entry: Entry) -> None:
         """Write something, in order; at the next turn at the latest."""
@@ -70,8 +71,10 @@ class Books:
 
     def offer(self, offers: Sequence[Offer], chain: str, now_ms: int) -> None:
         """Accept what is new of these; ``accepted`` hears of it once it is on disk."""
+        self._offers += 1
 
         def entry() -> None:
+            self._offers_entered += 1
             self._rows += self.ledger.accept(offers, self.ledger.chain_id(chain), now_ms)
 
         self.enter(entry)
@@ -144,6 +147,8 @@ class Books:
         self._announce()
 
     def _announce(self) -> None:
+        self._offers -= self._offers_entered
+        self._offers_entered = 0
         rows, self._rows = self._rows, []
         if rows:
             self._accepted(rows)
@@ -153,6 +158,7 @@ class Books:
         if self.ledger.dirty:
             self.ledger.rollback()
         self._rows.clear()
+        self._offers_entered = 0
         self._waiting.extendleft(reversed(self._entered))
         self._redo = max(self._redo, len(self._entered))
         self._entered.clear()

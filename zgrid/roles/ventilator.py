@@ -39,7 +39,7 @@ from zgrid.transport.post import Post
 from zgrid.transport.sockets import bind, control_dealer, control_router, open_context
 
 OFFERS_WAITING_MAX = 8
-"""Batches of offers that wait for the ledger before the scanner has to."""
+"""Batches of offers that may wait for one commit of the ledger; then the search waits too."""
 
 
 def serve(settings: VentilatorSettings) -> int:
@@ -193,7 +193,7 @@ class VentilatorRole:
 
     def _turned(self) -> None:
         """At the end of each turn: offers into the ledger, entries into commits, and whether all is done."""
-        while self.books.backlog < OFFERS_WAITING_MAX and not self.books.failing:
+        while self.books.offers < OFFERS_WAITING_MAX and not self.books.failing:
             batch = self.scanner.take()
             if batch is None:
                 break
