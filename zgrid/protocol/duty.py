@@ -124,7 +124,8 @@ class Duty:
             part = news.part(start, start + last - first)
             start += last - first
             effects += self._deliver(batch, first, part, now)
-        return effects + self.assign(now)
+        # The next job first: the child waits for it, and what it has done can wait for a moment.
+        return self.assign(now) + effects
 
     def child_died(self, index: int, token: int | None, why: dict[str, Any], now: float) -> list[Effect]:
         """A child is gone. ``token``: the job that it was running; the rest of its jobs go back to the queue."""

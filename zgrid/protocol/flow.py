@@ -26,10 +26,10 @@ class Terms:
     attempts_max: int = 3
     ttr_ms: int = 60_000
     window_ms: int = 100
-    unsettled_bytes_max: int = 32 << 20
+    unsettled_bytes_max: int = 64 << 20
     unsettled_jobs_max: int = 8192
     batch_jobs_max: int = 512
-    batch_bytes_max: int = 1 << 20
+    batch_bytes_max: int = 4 << 20
     ready_max: int = 8192
     beat_interval_ms: int = 1000
     beats_missed_max: int = 3

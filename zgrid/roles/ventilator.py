@@ -212,10 +212,13 @@ class VentilatorRole:
             self.loop.stop()
 
     def _is_settled(self) -> bool:
-        if not (self.scanner.finished and self._scan_told and self.books.idle):
+        if not (self.scanner.finished and self._scan_told):
             return False
         counts = self.books.ledger.counts()
-        return not any(counts.get(state, 0) for state in OPEN)
+        if any(counts.get(state, 0) for state in OPEN):
+            return False
+        self.books.hurry()
+        return self.books.idle
 
     # -- sources
 
@@ -245,7 +248,7 @@ class VentilatorRole:
         self._do(self.machine.delivery.accepted(rows, clock_now()))
 
     def _scan_ended(self) -> None:
-        if not self.books.idle:
+        if self.books.offers:
             return
         self._scan_told = True
         accepted = sum(self.books.ledger.counts().values())
