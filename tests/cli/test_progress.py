@@ -12,7 +12,8 @@ from zgrid.roles.run import Standing, Summary
 from pathlib import Path
 shown = view()
 for settled in (0, 40, 100):
-    standing = Standing(accepted=100, settled=settled, stored=settled, faces=settled * 2, rate_per_s=20.0, scanning=settled == 0)
+    standing = Standing(accepted=100, settled=settled, stored=settled, faces=settled * 2)
+    standing.rate_per_s, standing.scanning = 20.0, settled == 0
     shown.show(standing)
 shown.end(Summary(standing, 100, 5.0, Path("/out"), False, [("file:///a.jpg", "cut short")]))
 """
