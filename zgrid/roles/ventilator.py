@@ -12,10 +12,8 @@ from zgrid.filters import parse_steps
 from zgrid.log import Event, configure
 from zgrid.protocol import effects as fx
 from zgrid.protocol import wire
-from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import OPEN, State
 from zgrid.protocol.lane import Job
-from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.messages import Answer, Bye, Frame, Jobs, Question, Welcome
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
@@ -27,6 +25,7 @@ from zgrid.roles.rate import Rate
 from zgrid.roles.scanner import Batch, Scanner
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
+from zgrid.roles.terms import terms_of
 from zgrid.settings import VentilatorSettings
 from zgrid.sources import Passed
 from zgrid.store.ledger import Ledger
@@ -79,7 +78,7 @@ class VentilatorRole:
         stack.callback(lambda: self.books.close(clock_now()))
         self.log.info(Event.LEDGER_OPENED, file=str(settings.ledger), **_named(ledger.counts()))
         self.machine = Ventilator(
-            _terms(settings), settings.name, new_boot(), ledger.ledger_id, host_identity(), settings.sink
+            terms_of(settings), settings.name, new_boot(), ledger.ledger_id, host_identity(), settings.sink
         )
         self.machine.delivery.chains = ledger.chain_texts()
         self._open_sockets(stack)
@@ -427,20 +426,6 @@ class VentilatorRole:
             "scanning": not self.scanner.finished,
             "passed_over": self.passed_over,
         }
-
-
-def _terms(settings: VentilatorSettings) -> Terms:
-    """Return the machine's limits from the settings of the same names."""
-    return Terms(
-        attempts_max=settings.attempts_max,
-        ttr_ms=settings.ttr_ms,
-        window_ms=settings.window_ms,
-        unsettled_bytes_max=settings.unsettled_bytes_max,
-        unsettled_jobs_max=settings.unsettled_jobs_max,
-        batch_jobs_max=min(settings.batch_jobs_max, BATCH_JOBS_MAX),
-        beat_interval_ms=settings.beat_interval_ms,
-        beats_missed_max=settings.beats_missed_max,
-    )
 
 
 def _named(counts: dict[State, int]) -> dict[str, int]:
