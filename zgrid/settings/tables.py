@@ -135,7 +135,8 @@ class VentilatorSettings(_Chain):
         default=512, ge=1, le=1024, description="how many jobs travel in one message"
     )
     commit_interval_ms: Annotated[Millis, Shown("MS", is_limit=True)] = Field(
-        default=25, description="how long the ledger gathers new jobs under load before it syncs them; settled ones may wait 200 ms"
+        default=25,
+        description="how long the ledger gathers new jobs under load before it syncs them; settled ones may wait 200 ms",
     )
 
     @property
