@@ -136,7 +136,7 @@ class VentilatorSettings(_Chain):
     )
     commit_interval_ms: Annotated[Millis, Shown("MS", is_limit=True)] = Field(
         default=25,
-        description="how long the ledger gathers new jobs under load before it syncs them; settled ones may wait 200 ms",
+        description="how long the ledger gathers new jobs under load before it syncs them; settled ones wait 200 ms",
     )
 
     @property
