@@ -13,18 +13,19 @@ OVERDUE_GRACE_S = 5.0
 class Job:
     """An open job in the ventilator's memory.
 
-    ``failures``: attempts that are charged to it. ``attempt``: the number of the one that is under way or comes next,
-    from 1; it fences reports, so it never goes back, even when a charge is taken back.
+    ``failures``: attempts that are charged to it; ``attempts_max`` and ``ttr_ms``: its own limits, None for the
+    ventilator's. ``attempt``: the number of the one that is under way or comes next, from 1; it fences reports, so it
+    never goes back, even when a charge is taken back.
     """
 
     __slots__ = (
-        "accepted_ms", "attempt", "chain", "failures", "finished_at", "key", "lane", "mtime_ns", "priority", "sent_at",
-        "seq", "size", "state", "suspect", "uri",
+        "accepted_ms", "attempt", "attempts_max", "chain", "failures", "finished_at", "key", "lane", "mtime_ns",
+        "priority", "sent_at", "seq", "size", "state", "suspect", "ttr_ms", "uri",
     )  # fmt: skip
 
     def __init__(
         self, seq: int, key: bytes, uri: str, size: int, mtime_ns: int, priority: int, failures: int, chain: int,
-        accepted_ms: int,
+        accepted_ms: int, ttr_ms: int | None = None, attempts_max: int | None = None, spent: int = 0,
     ) -> None:  # fmt: skip
         self.seq = seq
         self.key = key
@@ -33,9 +34,11 @@ class Job:
         self.mtime_ns = mtime_ns
         self.priority = priority
         self.failures = failures
-        self.attempt = failures + 1
+        self.attempt = spent + failures + 1
         self.chain = chain
         self.accepted_ms = accepted_ms
+        self.ttr_ms = ttr_ms
+        self.attempts_max = attempts_max
         self.state = State.READY
         self.lane = 0
         self.suspect = failures > 0

@@ -21,7 +21,10 @@ START = (-(1 << 62), 0)
 
 
 class Row(NamedTuple):
-    """An open job as the ledger gives it."""
+    """An open job as the ledger gives it.
+
+    ``ttr_ms``, ``attempts_max``: its own, where it was put with some. ``spent``: attempts of before it was kicked.
+    """
 
     seq: int
     key: bytes
@@ -32,6 +35,9 @@ class Row(NamedTuple):
     failures: int
     chain: int
     accepted_ms: int
+    ttr_ms: int | None = None
+    attempts_max: int | None = None
+    spent: int = 0
 
 
 class Window:
