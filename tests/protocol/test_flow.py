@@ -106,21 +106,24 @@ def test_idle_children_wait_when_nothing_is_settled() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 400), max_size=80), st.integers(1, 4), st.lists(st.integers(0, 12), min_size=1, max_size=4)
+    st.lists(st.integers(0, 400), max_size=80),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 12), min_size=1, max_size=4),
+    st.integers(0, 40),
 )
-def test_shares_of_a_dead_workers_jobs_are_bounded(sizes: list[int], procs: int, had: list[int]) -> None:
-    """Each survivor gets at most up to twice its credit and bytes; no job is given twice or lost from the count."""
+def test_shares_of_a_dead_workers_jobs_are_bounded(sizes: list[int], procs: int, had: list[int], credit: int) -> None:
+    """Each survivor gets at most up to twice its own or the dead one's credit; no job is given twice."""
     terms = Terms(unsettled_bytes_max=2000, batch_jobs_max=8, ready_max=16)
     lanes = [lane(procs, number) for number in range(len(had))]
     for number, count in enumerate(had):
         lanes[number].put([job(10_000 + 100 * number + at, 50) for at in range(count)], single=True, now=1.0)
     given_jobs = [job(seq, size) for seq, size in enumerate(sizes, 1)]
     seen: list[int] = []
-    for mine, batch in shares(given_jobs, lanes, {1: "null"}, terms):
+    for mine, batch in shares(given_jobs, lanes, {1: "null"}, terms, credit):
         assert 0 < len(batch) <= terms.batch_jobs_max
         before = len(mine.sent)
         mine.put(batch, single=True, now=1.0)
-        assert len(mine.sent) <= max(before, 2 * mine.pace.credit(procs, 0.1))
+        assert len(mine.sent) <= max(before, 2 * max(credit, mine.pace.credit(procs, 0.1)))
         assert mine.unsettled_bytes <= 2 * terms.unsettled_bytes_max
         seen += [one.seq for one in batch]
     assert len(seen) == len(set(seen))
@@ -134,7 +137,7 @@ class Floor:
         self.machine = Ventilator(terms, "v", BOOT, b"l" * 16, "here", ["tcp://sink:1"])
         self.delivery = self.machine.delivery
         self.delivery.chains = {1: "null"}
-        self.delivery.paused = False
+        self.delivery.out.sinks_known = True
         for number, count in enumerate(procs, 1):
             self.delivery.lanes[number] = lane(count, number)
         rows = [

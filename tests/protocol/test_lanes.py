@@ -20,7 +20,7 @@ def served(jobs: int, lanes: int, terms: Terms | None = None) -> tuple[Ventilato
     """Return a ventilator with so many jobs and one-child workers, all heard at 100 s, and what it did."""
     machine = Ventilator(terms or Terms(), "v", BOOT, LEDGER, "here", ["tcp://sink:1"])
     machine.delivery.chains = {1: "null"}
-    machine.delivery.paused = False
+    machine.delivery.out.sinks_known = True
     for number in range(1, lanes + 1):
         lane = Lane(number, b"peer%d" % number, f"worker{number}", "here", 1, {"null": "1"})
         lane.stage, lane.address = Stage.READY, "tcp://*:5601"

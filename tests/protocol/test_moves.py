@@ -17,7 +17,24 @@ LEGAL = {
     (State.FINISHED, Change.RETURN): State.READY,
     (State.FINISHED, Change.STORE): State.STORED,
     (State.DELAYED, Change.STORE): State.STORED,
+    (State.DISCARDED, Change.STORE): State.STORED,
+    (State.BURIED, Change.STORE): State.STORED,
+    (State.CANCELLED, Change.STORE): State.STORED,
+    (State.READY, Change.BURY): State.BURIED,
+    (State.DELAYED, Change.BURY): State.BURIED,
+    (State.FINISHED, Change.BURY): State.BURIED,
+    (State.READY, Change.CANCEL): State.CANCELLED,
+    (State.DELAYED, Change.CANCEL): State.CANCELLED,
+    (State.SENT, Change.CANCEL): State.CANCELLED,
+    (State.FINISHED, Change.CANCEL): State.CANCELLED,
+    (State.BURIED, Change.CANCEL): State.CANCELLED,
+    (State.DELAYED, Change.KICK): State.READY,
+    (State.BURIED, Change.KICK): State.READY,
+    (State.DISCARDED, Change.KICK): State.READY,
+    (State.CANCELLED, Change.KICK): State.READY,
 }
+
+BY_HAND = {Change.CANCEL, Change.KICK}
 
 PAIRS = [(state, change) for state in State for change in Change]
 
@@ -34,15 +51,18 @@ def test_the_table_is_total() -> None:
     assert {len(row) for row in MOVES} == {len(Change)}
 
 
-def test_nothing_leaves_a_closed_state() -> None:
-    """What is stored, discarded, buried or cancelled stays so, whatever comes late."""
-    assert all(new is None for state in CLOSED for new in MOVES[state])
+def test_nothing_but_a_stored_row_or_a_hand_leaves_a_closed_state() -> None:
+    """What has ended stays so, whatever comes late; only a sink's row and people change it, and STORED is final."""
+    for state in CLOSED:
+        for change in set(Change) - BY_HAND - {Change.STORE}:
+            assert MOVES[state][change] is None
+    assert not any(MOVES[State.STORED])
 
 
 def test_the_end_can_be_reached_from_everywhere() -> None:
-    """From each open state there is a way to STORED, and each state but CANCELLED can be reached from READY."""
+    """From each open state there is a way to STORED, and each state can be reached from READY."""
     reached = {State.READY}
     for _ in State:
         reached |= {new for state in reached for new in MOVES[state] if new is not None}
-    assert reached == set(State) - {State.CANCELLED}
+    assert reached == set(State)
     assert all(MOVES[state][Change.STORE] is State.STORED for state in OPEN)

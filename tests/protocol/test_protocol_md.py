@@ -146,5 +146,5 @@ def test_codes() -> None:
 def test_version_and_images() -> None:
     """The page's title has the version, and the grammar names the kinds that carry images."""
     assert PAGE.startswith(f"# ZGRID/{messages.VERSION}:")
-    carriers = " and ".join(kind.__name__.upper() for kind in KINDS.values() if kind.CARRIES_IMAGES)
-    assert f"one frame each, in {carriers} only" in PAGE
+    *others, last = [kind.__name__.upper() for kind in KINDS.values() if kind.CARRIES_IMAGES]
+    assert f"one frame each, in {', '.join(others)} and {last} only" in PAGE

@@ -18,6 +18,7 @@ SHA256 = {
     "03-refuse": "9c1b1a7d4a86aee8ba71db1e9ad7b7d59b7ee7d05e7d19ffa95e58738dc47bfb",
     "04-who": "0da0ba897b87046a701b46fe4f036d06fd5f149825229bfd1133772529ec3d4b",
     "05-beat": "3a62ca8254fd19df586eb32953f99f6f4348504700c65010efd53ad2c98bb964",
+    "05-beat-alive": "1d1a289f1a7528f682a06f7f7794286f9295fccc0a370e0271538f63b38e5a1c",
     "05-beat-ventilator": "fe2cc32f5c3e4af02224c950974630687b3551594b7934eccf2c1fe2bb2e07bd",
     "06-bye": "42d931eeb072b08b2f52702f737256dbb821f4506e07a1ab18596cc2bd203ed0",
     "07-jobs-inline": "94b25aa28ea8e14c67dc9836999509cd2e425c41d099c086f6b30f741c81dc73",
@@ -29,6 +30,7 @@ SHA256 = {
     "12-holds": "251024d1dc27b2f6dcddf79e3f196721e3e69eb28c3ef0263ce6dde62b20fc92",
     "13-question": "3ddb489cbffc5d634430d8a8de04565b09d0bb37ca8aa8b6c871e78c2d5819ed",
     "14-answer": "cf6bc448964b85fb96bd75960a112e6b4cc7a08098cfc74c585eb634527a18e7",
+    "15-put": "7a0c9a15fe0c2238996e28b562c23dc803571519debd6dbe36c7bfb454b6079b",
 }
 """Of every file. Add a line for a new file; never change one: peers in the field speak these bytes."""
 

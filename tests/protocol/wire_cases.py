@@ -17,6 +17,7 @@ from zgrid.protocol.messages import (
     Jobs,
     Message,
     Outcomes,
+    Put,
     Question,
     Refuse,
     Results,
@@ -77,6 +78,11 @@ VECTORS: dict[str, Message] = {
     "14-answer": Answer(
         id=5, body={"found": True, "job": {"seq": 41, "key": KEYS[:16], "rate": -0.5, "note": None, "uri": "caf\u00e9"}}
     ),
+    "05-beat-alive": Beat(boot=BOOT, lane=7, seqs=[41, 42], progress=[-1.0, 0.25], alive=[42]),
+    "15-put": Put(
+        id=6, chain="faces", priority=-5, delay_ms=60_000, ttr_ms=5000, attempts=2, names=["a.jpg", "caf\u00e9.png"],
+        images=(b"\xff\xd8\xff", b"\x89PNG"),
+    ),
 }  # fmt: skip
 """File name under ``tests/vectors/v1`` -> the message that it holds."""
 
@@ -126,7 +132,7 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
         Refuse: {"final": st.booleans()},
         Who: {},
         Beat: {"lane": _ints, "queued": _ints, "serial": _ints, "leaving": st.booleans(),
-               "progress": _column(st.floats(-1, 1), jobs)},
+               "progress": _column(st.floats(-1, 1), jobs), "alive": st.lists(_seq, max_size=3)},
         Bye: {"lane": _ints},
         Jobs: {"ttr_ms": _seq, "single": st.booleans(), "waits": _column(_ints, jobs),
                "mtimes_ns": _column(st.integers(-(1 << 63), INT_MAX), jobs),
@@ -138,9 +144,12 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
                   "formats": _or_nil(st.text(max_size=32), jobs), "digests": _or_nil(st.binary(max_size=32), jobs),
                   "notes": _or_nil(_map, jobs), "media": _or_nil(st.text(max_size=64), jobs)},
         Acks: {}, Ask: {}, Question: {}, Answer: {},
+        Put: {"priority": st.integers(-(1 << 31), (1 << 31) - 1), "delay_ms": st.integers(0, 10**9),
+              "ttr_ms": st.integers(0, 10**8), "attempts": st.integers(0, (1 << 31) - 1), "names": _column(_text, jobs),
+              "images": _column(st.binary(max_size=9), jobs).map(tuple)},
         Holds: {"held": _column(_seq, jobs), "unknown": st.lists(_seq, max_size=5), "busy": st.booleans()},
     }  # fmt: skip
-    wanted = {entry for entry in kind.__dataclass_fields__ if entry != "images" or kind is Jobs}
+    wanted = {entry for entry in kind.__dataclass_fields__ if entry != "images" or kind in (Jobs, Put)}
     return {name: one for name, one in {**common, **special[kind]}.items() if name in wanted}
 
 

@@ -23,6 +23,7 @@ class Checks:
         self.every = every
         self._turn = 0
         self._sent_most = 0
+        self._credit_most = 0
 
     # -- while it runs
 
@@ -46,7 +47,8 @@ class Checks:
         back = sum(len(lane.sent) for lane in delivery.lanes.values()) + sum(map(len, delivery.finished))
         self._sent_most = max(self._sent_most, back)
         terms = delivery.terms
-        credit = lane.pace.credit(lane.procs, terms.window_ms / 1000)
+        # A dead worker's jobs may be given to one that has less credit than that one had.
+        credit = self._credit_most = max(self._credit_most, *(one.credit(terms) for one in delivery.lanes.values()))
         assert len(lane.sent) <= 2 * credit, f"{len(lane.sent)} jobs at a worker with a credit of {credit}"
         unsettled = len(lane.sent) + len(lane.finished)
         jobs_max = max(terms.unsettled_jobs_max, 2 * lane.procs)

@@ -188,5 +188,5 @@ class Grid:
             counts = {state.name: count for state, count in ventilator.ledger.counts().items() if count}
             jobs = {seq: job.state.name for seq, job in list(delivery.window.jobs.items())[:5]}
             lanes = [(lane.worker, lane.stage.name, list(lane.sent)[:5]) for lane in delivery.lanes.values()]
-            lines.append(f"{ventilator.name} {counts} paused={delivery.paused} jobs={jobs} lanes={lanes}")
+            lines.append(f"{ventilator.name} {counts} open={delivery.out.open} jobs={jobs} lanes={lanes}")
         return "; ".join(lines)

@@ -332,7 +332,7 @@ def test_chain_that_nobody_can_do_waits() -> None:
     grid.start()
     grid.run(5.0)
     assert counts(grid) == {State.READY: 5}
-    assert only(grid).machine.delivery.waiting() == ["chain faces paint: no worker has paint"]
+    assert only(grid).machine.delivery.out.waiting() == ["chain faces paint: no worker has paint"]
     grid.add_worker(1, filters="faces paint").start()
     grid.settle()
     assert counts(grid) == {State.STORED: 5}

@@ -8,28 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zgrid.protocol.effects import (
-    Bury,
-    Charge,
-    CloseLane,
-    Effect,
-    Log,
-    Postpone,
-    Record,
-    Refill,
-    Send,
-    Settle,
-    TellSink,
-)  # fmt: skip
+from zgrid.protocol.dispatch import Dispatch
+from zgrid.protocol.effects import Bury, Charge, CloseLane, Effect, Log, Postpone, Record, Refill, Settle, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
-from zgrid.protocol.lane import Job, Lane, Stage, filters_of
+from zgrid.protocol.lane import Job, Lane, Stage
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
-from zgrid.protocol.survivors import NOTICED_S, URI_CHARS_PER_BATCH_MAX, Charged, shares
+from zgrid.protocol.survivors import NOTICED_S, Charged
 from zgrid.protocol.window import Row, Window
 
 
@@ -40,16 +29,24 @@ class Delivery:
         self.terms = terms
         self.ledger = ledger
         self.window = Window(terms)
-        self.chains: dict[int, str] = {}
         self.lanes: dict[int, Lane] = {}
+        self.out = Dispatch(terms, self.window, self.lanes)
         self.late: Counter[str] = Counter()
         self.finished: list[dict[int, Job]] = [{} for _ in range(sinks)]
-        self.paused = False
         self._asked_at = 0.0
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
         self._refilling: tuple[int, int] | None = None
         self._charged = Charged()
+
+    @property
+    def chains(self) -> dict[int, str]:
+        """Each chain's text by its number in the ledger."""
+        return self.out.chains
+
+    @chains.setter
+    def chains(self, texts: dict[int, str]) -> None:
+        self.out.chains = texts
 
     # -- jobs come in
 
@@ -64,6 +61,42 @@ class Delivery:
         if self._refilling == self.window.cursor:
             self.window.load(rows, exhausted=exhausted)
         self._refilling = None
+        return self.dispatch(now)
+
+    def withdrawn(self, seqs: Iterable[int], state: State, now: float) -> list[Effect]:
+        """These were closed by hand, in the ledger already: CANCELLED or BURIED. What is said of them later is late.
+
+        What runs at a worker runs on, and keeps its place there until it is reported. If a sink stores its result
+        after all, that counts.
+        """
+        change = Change.CANCEL if state is State.CANCELLED else Change.BURY
+        relieved: dict[int, Lane] = {}
+        for seq in seqs:
+            job = self.window.jobs.get(seq)
+            if job is None:
+                continue
+            if job.state is State.FINISHED:
+                self._unfinish(job)
+                if job.lane in self.lanes:
+                    relieved[job.lane] = self.lanes[job.lane]
+            self._close(job, change)
+        return self.dispatch(now, relieved.values())
+
+    # -- what people stop
+
+    def pause(self, chain: str | None) -> None:
+        """Send nothing more, of this chain or at all; what is under way goes on."""
+        if chain is None:
+            self.out.paused = True
+        else:
+            self.out.paused_chains.add(chain)
+
+    def resume(self, chain: str | None, now: float) -> list[Effect]:
+        """Send again, of this chain or at all; chains that were paused by themselves stay so."""
+        if chain is None:
+            self.out.paused = False
+        else:
+            self.out.paused_chains.discard(chain)
         return self.dispatch(now)
 
     # -- workers come and go
@@ -101,7 +134,7 @@ class Delivery:
                 again.append(job)
         effects += self._ask(list(lane.finished.values()))
         effects.append(CloseLane(lane_id))
-        effects += self._overdraw(again, now)
+        effects += self.out.overdraw(again, lane.credit(self.terms), now)
         for job in again:
             if job.state is not State.SENT or job.lane == lane_id:
                 self._ready(job)
@@ -174,11 +207,13 @@ class Delivery:
         self._not_finished([(job, code, {"reason": reason})], lane, effects)
         return effects + self.dispatch(now, [lane])
 
-    def touched(self, lane_id: int, seqs: Sequence[int], progress: Sequence[float], now: float) -> None:
-        """A worker's beat says which jobs run; a job that made progress has its time-to-run begin anew."""
+    def touched(
+        self, lane_id: int, seqs: Sequence[int], progress: Sequence[float], now: float, alive: Iterable[int] = ()
+    ) -> None:
+        """A worker's beat says which jobs run; one that made progress, or is ``alive``, has its time begin anew."""
         lane = self.lanes.get(lane_id)
         if lane is not None:
-            lane.touch(dict(zip(seqs, progress, strict=True)), now)
+            lane.touch(dict(zip(seqs, progress, strict=True)), now, alive)
 
     # -- sinks report
 
@@ -260,21 +295,8 @@ class Delivery:
     # -- sending
 
     def dispatch(self, now: float, lanes: Iterable[Lane] | None = None) -> list[Effect]:
-        """Give ready jobs to whoever has room: first to idle children, then by each worker's credit.
-
-        ``lanes``: those whose room has changed; by default all, which costs time for each worker there is.
-        """
-        effects: list[Effect] = []
-        if self.window.ready and not self.paused:
-            candidates = list(self.lanes.values() if lanes is None else lanes)
-            for lane in candidates:
-                if lane.idle(self.terms) > 0:
-                    self._give(lane, lane.idle(self.terms), now, effects)
-            for lane in candidates:
-                room = lane.room(self.terms)
-                if room > 0 and self.window.ready:
-                    share = -(-self.window.ready // len(self.lanes))
-                    self._give(lane, min(room, share), now, effects)
+        """Give ready jobs to whoever has room, and read more where few are left; see ``Dispatch.dispatch``."""
+        effects = self.out.dispatch(now, lanes)
         if self.window.wants() and self._refilling is None:
             self._refilling = self.window.cursor
             effects.append(Refill(self.window.cursor, self.terms.ready_max))
@@ -284,76 +306,7 @@ class Delivery:
         """Return the number of the sink that gets this job's result: always the same one for a key."""
         return job.key[0] % len(self.finished)
 
-    def waiting(self) -> list[str]:
-        """Say of each chain with ready jobs that no worker here can do it, and which filters are missing."""
-        sentences = []
-        for chain in self.window.heaps:
-            if self.window.head([chain]) is None:
-                continue
-            text = self.chains.get(chain, "")
-            if any(lane.can(text) for lane in self.lanes.values()):
-                continue
-            have = {name for lane in self.lanes.values() for name in lane.filters}
-            missing = sorted(filters_of(text) - have)
-            why = (
-                f"no worker has {', '.join(missing)}"
-                if missing and self.lanes
-                else "no worker that has all of it is here"
-            )
-            sentences.append(f"chain {text}: {why}")
-        return sentences
-
     # -- inside
-
-    def _give(self, lane: Lane, room: int, now: float, effects: list[Effect]) -> None:
-        """Take up to ``room`` ready jobs that this lane can do, in messages of one chain and one manner each."""
-        chains = [chain for chain, heap in self.window.heaps.items() if heap and lane.can(self.chains.get(chain, "?"))]
-        while room > 0:
-            batch, single = self._batch(lane, chains, min(room, self.terms.batch_jobs_max))
-            if not batch:
-                return
-            room -= len(batch)
-            self._sent(lane, batch, single, now, effects)
-
-    def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
-        """Take jobs for one message: of one chain and one manner, within all that a message and the lane may have."""
-        batch: list[Job] = []
-        size = chars = 0
-        window, terms, slow = self.window, self.terms, lane.pace.single
-        free = terms.unsettled_bytes_max - lane.unsettled_bytes
-        single = slow
-        while len(batch) < room:
-            job = window.head(chains)
-            if job is None or (size + job.size > free and not lane.fits(len(batch) + 1, job.size + size, terms)):
-                break
-            alone = slow or job.suspect
-            if batch and (job.chain != batch[0].chain or alone != single or chars > URI_CHARS_PER_BATCH_MAX):
-                break
-            if batch and size + job.size > terms.batch_bytes_max:
-                break
-            window.pop(job)
-            job.state, job.lane = State.SENT, lane.id
-            single = alone
-            size += job.size
-            chars += len(job.uri)
-            batch.append(job)
-        return batch, single
-
-    def _sent(self, lane: Lane, batch: list[Job], single: bool, now: float, effects: list[Effect]) -> None:
-        lane.put(batch, single=single, now=now)
-        effects.append(Record("sent", [job.seq for job in batch], lane.worker, lane.id, None))
-        effects.append(Send(lane.id, batch, single))
-
-    def _overdraw(self, jobs: list[Job], now: float) -> list[Effect]:
-        """Send a dead worker's jobs to the others at once, beyond their credit: they have waited long enough."""
-        effects: list[Effect] = []
-        if not self.paused:
-            for lane, batch in shares(jobs, list(self.lanes.values()), self.chains, self.terms):
-                for job in batch:
-                    job.state, job.lane = State.SENT, lane.id
-                single = lane.pace.single or any(job.suspect for job in batch)
-                self._sent(lane, batch, single, now, effects)
-        return effects
 
     def _ready(self, job: Job) -> None:
         job.state, job.lane = State.READY, 0
@@ -394,7 +347,7 @@ class Delivery:
             self._close(job, Change.BURY)
             effects.append(Bury(job.seq, job.failures, reason, evidence))
             return False
-        if code == Code.TROUBLED and job.failures + 1 < self.terms.attempts_max:
+        if code == Code.TROUBLED and job.failures + 1 < self._attempts_max(job):
             job.failures += 1
             self._close(job, Change.POSTPONE)
             effects.append(Postpone(job.seq, job.failures, retry_delay_ms(job.failures, job.key), reason, evidence))
@@ -406,12 +359,15 @@ class Delivery:
         job.failures += 1
         job.attempt += 1
         job.suspect = True
-        if job.failures < self.terms.attempts_max:
+        if job.failures < self._attempts_max(job):
             effects.append(Charge(job.seq, job.failures, reason, evidence))
             return True
         self._close(job, Change.BURY)
         effects.append(Bury(job.seq, job.failures, reason, evidence))
         return False
+
+    def _attempts_max(self, job: Job) -> int:
+        return job.attempts_max or self.terms.attempts_max
 
     def _close(self, job: Job, change: Change) -> None:
         state = MOVES[job.state][change]
@@ -429,7 +385,8 @@ class Delivery:
     def _overdue(self, lane: Lane, now: float) -> list[Effect]:
         """Give up on a worker whose first job ran far beyond its time: it takes jobs and never answers."""
         seq = next(iter(lane.sent))
-        note = f"job {seq} was not reported within its time-to-run of {self.terms.ttr_ms} ms"
+        ttr_ms = lane.sent[seq].ttr_ms or self.terms.ttr_ms
+        note = f"job {seq} was not reported within its time-to-run of {ttr_ms} ms"
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": note})
         # Where its beats do not show the job as running, no child of it has started anything: nothing is charged.
         effects = self.lane_down(lane.id, now, note, innocent=seq not in lane.running)

@@ -170,8 +170,8 @@ class Duty:
             effects.append(Log("ventilator_gone", str(index), {"ventilator": index, "reason": "silent"}))
         for employer in self.employers:
             if employer.lane and now - employer.beat_at >= self._beats.interval_s:
-                employer.beat_at = now
                 effects.append(Tell(employer.index, self._beat(employer)))
+                employer.beat_at = now
             if not self.leaving and self._unheard(employer, now):
                 effects += self._hello(employer, now)
         return effects + self.assign(now)
@@ -406,6 +406,7 @@ class Duty:
             leaving=self.leaving,
             seqs=[child.seq() for child in running],
             progress=[child.progress for child in running],
+            alive=[child.seq() for child in running if child.moved_at >= employer.beat_at],
         )
 
 

@@ -45,6 +45,10 @@ class Job:
         self.finished_at = 0.0
         self.sent_at = 0.0
 
+    def goes_with(self, other: "Job") -> bool:
+        """Whether both can be in one message: it names one chain and one time-to-run."""
+        return self.chain == other.chain and self.ttr_ms == other.ttr_ms
+
 
 def filters_of(chain: str) -> frozenset[str]:
     """Return the names of the filters in a chain's text, such as ``"faces highlight:width_px=4"``."""
@@ -128,10 +132,13 @@ class Lane:
             self.ahead.remove(self.serial)
         return True
 
-    def touch(self, running: dict[int, float], now: float) -> None:
-        """Note what runs at the worker; a first job that begins, and progress of any, begin the time-to-run anew."""
+    def touch(self, running: dict[int, float], now: float, alive: Iterable[int] = ()) -> None:
+        """Note what runs at the worker; a first job that begins or is alive, and progress of any, begin its time anew.
+
+        ``alive``: those whose filter gave a sign of life since the last beat, with or without progress to tell.
+        """
         head = next(iter(self.sent), 0)
-        begins = head in running and head not in self.running
+        begins = head in running and (head not in self.running or head in alive)
         if begins or any(far > self.running.get(seq, -1.0) for seq, far in running.items()):
             self.head_since = now
         self.running = running
@@ -144,7 +151,7 @@ class Lane:
         if not self.sent:
             return False
         head = next(iter(self.sent))
-        patience_s = terms.ttr_ms / 1000 + OVERDUE_GRACE_S
+        patience_s = (self.sent[head].ttr_ms or terms.ttr_ms) / 1000 + OVERDUE_GRACE_S
         return now - self.head_since > (patience_s if head in self.running else 3 * patience_s)
 
     def slept(self, for_s: float, now: float) -> None:
@@ -161,15 +168,21 @@ class Lane:
         """Return how many more jobs the worker may have, by its pace and by what is not settled, of whatever size."""
         if self.stage is not Stage.READY:
             return 0
-        credit = self.pace.credit(self.procs, terms.window_ms / 1000)
+        credit = self.credit(terms)
         room = min(credit - len(self.sent), self._unsettled(terms))
         # A message for every single credit would make many small ones: wait until half of the window is free.
         return room if room * 2 >= credit or len(self.sent) < self.procs else 0
 
-    def overdraft(self, jobs: Sequence[Job], terms: Terms) -> Sequence[Job]:
-        """Return those of a dead worker's jobs that this one may have at once: up to twice what it may have else."""
-        credit = self.pace.credit(self.procs, terms.window_ms / 1000)
-        room = min(2 * credit - len(self.sent), self._unsettled(terms))
+    def credit(self, terms: Terms) -> int:
+        """Return how many jobs may be at the worker, by its pace."""
+        return self.pace.credit(self.procs, terms.window_ms / 1000)
+
+    def overdraft(self, jobs: Sequence[Job], terms: Terms, credit: int) -> Sequence[Job]:
+        """Return those of a dead worker's jobs that this one may have at once: up to twice what either may have else.
+
+        ``credit``: the dead one's. A worker that has only just come has no pace yet and little credit of its own.
+        """
+        room = min(2 * max(credit, self.credit(terms)) - len(self.sent), self._unsettled(terms))
         size = self.unsettled_bytes
         for number, job in enumerate(jobs):
             size += job.size

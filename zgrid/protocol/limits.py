@@ -35,3 +35,12 @@ ATTEMPT_MAX = (1 << 31) - 1
 
 PIXELS_MAX = (1 << 31) - 1
 """Width or height of an image; likewise what an INTEGER keeps."""
+
+PRIORITY_MAX = (1 << 31) - 1
+"""Of a job; the smallest priority is one less than its negative."""
+
+DELAY_MS_MAX = 366 * 86_400_000
+"""A year: who means longer than that means a mistake."""
+
+TTR_MS_MAX = 7 * 86_400_000
+"""A week, for one image."""

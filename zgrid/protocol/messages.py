@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 from zgrid.protocol import checks
 from zgrid.protocol.checks import Check
 from zgrid.protocol.job import KEY_BYTES
-from zgrid.protocol.limits import ATTEMPT_MAX, BATCH_JOBS_MAX, FILTERS_MAX, PIXELS_MAX, URI_CHARS_MAX
+from zgrid.protocol.limits import (
+    ATTEMPT_MAX,
+    BATCH_JOBS_MAX,
+    DELAY_MS_MAX,
+    FILTERS_MAX,
+    PIXELS_MAX,
+    PRIORITY_MAX,
+    TEXT_CHARS_MAX,
+    TTR_MS_MAX,
+    URI_CHARS_MAX,
+)
 
 Frame = bytes | memoryview
 
@@ -47,8 +57,9 @@ class Code(IntEnum):
     """Handed back unstarted; costs nothing."""
 
 
-def _field(check: Check, **more: Any) -> Any:
-    return field(metadata={"check": check}, **more)
+def _field(check: Check, *, added: bool = False, **more: Any) -> Any:
+    """Return a field. ``added``: it came later, so it is left out where it says nothing, and older bytes stay."""
+    return field(metadata={"check": check, "added": added}, **more)
 
 
 def _boot(**more: Any) -> Any:
@@ -139,8 +150,8 @@ class Who(Message):
 class Beat(Message):
     """I am alive. From a worker also: which jobs its children run now, and how far each one says it is (0..1, or -1).
 
-    ``leaving``: send me nothing more. From a ventilator to a worker: ``serial``, up to which all of the lane's reports
-    have come.
+    ``alive``: those of them whose filter has given a sign of life since the last beat. ``leaving``: send me nothing
+    more. From a ventilator to a worker: ``serial``, up to which all of the lane's reports have come.
     """
 
     KIND: ClassVar[int] = 5
@@ -151,6 +162,7 @@ class Beat(Message):
     leaving: bool = _field(checks.boolean, default=False)
     seqs: list[int] = _seqs(default_factory=list)
     progress: list[float] = _field(checks.numbers(-1.0, 1.0), default_factory=list)
+    alive: list[int] = _seqs(default_factory=list, added=True)
 
     def disagreement(self) -> str | None:
         """Say whether progress and running jobs differ in number."""
@@ -323,10 +335,35 @@ class Answer(Message):
     body: dict[str, Any] = _field(lambda value: type(value) is dict and checks.plain(value))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put(Message):
+    """Images to accept: one frame and one name for each. Answered like a QUESTION, once they are on disk.
+
+    ``chain``: the filters, or nothing for the ventilator's own. ``ttr_ms`` and ``attempts`` are the ventilator's where
+    they are 0. The same bytes under the same name are the same job, so a PUT that comes twice is accepted once.
+    """
+
+    KIND: ClassVar[int] = 15
+    CARRIES_IMAGES: ClassVar[bool] = True
+    id: int = _field(checks.integer())
+    chain: str = _field(checks.text(), default="")
+    priority: int = _field(checks.integer(-PRIORITY_MAX - 1, PRIORITY_MAX), default=0)
+    delay_ms: int = _field(checks.integer(0, DELAY_MS_MAX), default=0)
+    ttr_ms: int = _field(checks.integer(0, TTR_MS_MAX), default=0)
+    attempts: int = _field(checks.integer(0, ATTEMPT_MAX), default=0)
+    names: list[str] = _field(checks.texts(TEXT_CHARS_MAX))
+
+    def disagreement(self) -> str | None:
+        """Say whether names and images differ in number, or that there are none."""
+        if len(self.names) != len(self.images):
+            return f"{len(self.names)} names for {len(self.images)} images"
+        return None if self.names else "there are no images in it"
+
+
 KINDS: dict[int, type[Message]] = {
     kind.KIND: kind
     for kind in (
-        Hello, Welcome, Refuse, Who, Beat, Bye, Jobs, Outcomes, Results, Acks, Ask, Holds, Question, Answer,
+        Hello, Welcome, Refuse, Who, Beat, Bye, Jobs, Outcomes, Results, Acks, Ask, Holds, Question, Answer, Put,
     )
 }  # fmt: skip
 
@@ -340,3 +377,8 @@ CHECKS: dict[type[Message], tuple[tuple[str, Check, bool], ...]] = {
     for kind in KINDS.values()
 }
 """For each kind its header fields: name, check, and whether it must be there."""
+
+ADDED: dict[type[Message], tuple[str, ...]] = {
+    kind: tuple(entry.name for entry in fields(kind) if entry.metadata.get("added")) for kind in KINDS.values()
+}
+"""For each kind the fields that were added later."""

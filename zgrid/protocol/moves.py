@@ -26,6 +26,10 @@ class Change(IntEnum):
     """Handed back, or lost with its worker, or lost on the way to the sink: ready again."""
     STORE = 6
     """The sink says: stored, on disk."""
+    CANCEL = 7
+    """Somebody withdrew it."""
+    KICK = 8
+    """Somebody wants it tried again, with all its attempts."""
 
 
 _MOVES: dict[tuple[State, Change], State] = {
@@ -40,6 +44,23 @@ _MOVES: dict[tuple[State, Change], State] = {
     (State.FINISHED, Change.RETURN): State.READY,
     (State.FINISHED, Change.STORE): State.STORED,
     (State.DELAYED, Change.STORE): State.STORED,
+    # The sink's row is the truth, whatever was decided while the result was under way.
+    (State.DISCARDED, Change.STORE): State.STORED,
+    (State.BURIED, Change.STORE): State.STORED,
+    (State.CANCELLED, Change.STORE): State.STORED,
+    # By hand.
+    (State.READY, Change.BURY): State.BURIED,
+    (State.DELAYED, Change.BURY): State.BURIED,
+    (State.FINISHED, Change.BURY): State.BURIED,
+    (State.READY, Change.CANCEL): State.CANCELLED,
+    (State.DELAYED, Change.CANCEL): State.CANCELLED,
+    (State.SENT, Change.CANCEL): State.CANCELLED,
+    (State.FINISHED, Change.CANCEL): State.CANCELLED,
+    (State.BURIED, Change.CANCEL): State.CANCELLED,
+    (State.DELAYED, Change.KICK): State.READY,
+    (State.BURIED, Change.KICK): State.READY,
+    (State.DISCARDED, Change.KICK): State.READY,
+    (State.CANCELLED, Change.KICK): State.READY,
 }
 
 MOVES: tuple[tuple[State | None, ...], ...] = tuple(

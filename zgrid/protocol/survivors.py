@@ -37,18 +37,19 @@ class Charged:
 
 
 def shares(
-    jobs: Iterable[Job], lanes: Sequence[Lane], chains: Mapping[int, str], terms: Terms
+    jobs: Iterable[Job], lanes: Sequence[Lane], chains: Mapping[int, str], terms: Terms, credit: int
 ) -> Iterator[tuple[Lane, list[Job]]]:
-    """Spread a lost worker's jobs over the lanes that can do them, in batches of one chain, urgent jobs first.
+    """Spread a lost worker's jobs over the lanes that can do them, in batches that go together, urgent jobs first.
 
-    Bounded: each lane takes its share up to twice its credit (``Lane.overdraft``); what is left over is in no batch.
+    Bounded: each lane takes its share up to twice its own credit or ``credit``, the dead one's (``Lane.overdraft``);
+    what is left over is in no batch.
     """
     jobs = sorted(jobs, key=lambda job: (job.priority, job.seq))
     for chain in sorted({job.chain for job in jobs}):
         able = [lane for lane in lanes if lane.stage is Stage.READY and lane.can(chains.get(chain, "?"))]
         mine = [job for job in jobs if job.chain == chain]
         for number, lane in enumerate(able):
-            for batch in _batches(lane.overdraft(mine[number :: len(able)], terms), terms):
+            for batch in _batches(lane.overdraft(mine[number :: len(able)], terms, credit), terms):
                 yield lane, batch
 
 
@@ -58,7 +59,7 @@ def _batches(jobs: Iterable[Job], terms: Terms) -> Iterator[list[Job]]:
     size = chars = 0
     for job in jobs:
         full = len(batch) >= terms.batch_jobs_max or size + job.size > terms.batch_bytes_max
-        if batch and (full or chars > URI_CHARS_PER_BATCH_MAX):
+        if batch and (full or not job.goes_with(batch[0]) or chars > URI_CHARS_PER_BATCH_MAX):
             yield batch
             batch, size, chars = [], 0, 0
         batch.append(job)

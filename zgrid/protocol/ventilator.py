@@ -53,7 +53,7 @@ class Ventilator:
         self._workers: Liveness[bytes] = Liveness(terms.beat_interval_ms / 1000, terms.beats_missed_max)
         self._sink_beats: Liveness[int] = Liveness(terms.beat_interval_ms / 1000, terms.beats_missed_max)
         self._beat_at = 0.0
-        self.delivery.paused = True
+        self.delivery.out.sinks_known = False
 
     # -- workers
 
@@ -75,7 +75,7 @@ class Ventilator:
             if message.boot != self.boot or message.lane != lane.id:
                 # It works for a lane that is gone, and may have missed where the new one is.
                 return [Reply(peer, self._welcome(lane))] if lane.address else []
-            self.delivery.touched(lane.id, message.seqs, message.progress, now)
+            self.delivery.touched(lane.id, message.seqs, message.progress, now, message.alive)
             if message.leaving:
                 lane.stage = Stage.LEAVING
             return [Reply(peer, Beat(boot=self.boot, lane=lane.id, serial=lane.serial))]
@@ -175,7 +175,9 @@ class Ventilator:
         sentences = [
             f"no sink answers at {sink.address} yet: jobs wait for it" for sink in self.sinks if not sink.intake
         ]
-        return sentences + self.delivery.waiting()
+        if self.delivery.out.paused:
+            sentences.append("the ventilator is paused: zgrid resume lets it go on")
+        return sentences + self.delivery.out.waiting()
 
     def beat_age_s(self, lane: Lane, now: float) -> float | None:
         """Return the seconds since a worker's last sign of life."""
@@ -266,7 +268,7 @@ class Ventilator:
         sink.up, sink.boot, sink.intake = True, message.boot, message.address
         if moved and all(other.intake for other in self.sinks):
             # From now on jobs may go out: every worker knows where each result belongs.
-            self.delivery.paused = False
+            self.delivery.out.sinks_known = True
             effects += [Reply(lane.peer, self._welcome(lane)) for lane in self.delivery.lanes.values() if lane.address]
             effects += self.delivery.dispatch(now)
         return effects

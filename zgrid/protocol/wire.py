@@ -12,7 +12,7 @@ import msgpack
 
 from zgrid.errors import PeerError
 from zgrid.protocol.limits import BATCH_JOBS_MAX, FRAMES_MAX, HEADER_BYTES_MAX, HEADER_VALUES_MAX
-from zgrid.protocol.messages import CHECKS, KINDS, VERSION, Frame, Message
+from zgrid.protocol.messages import ADDED, CHECKS, KINDS, VERSION, Frame, Message
 
 MAGIC = b"ZG"
 
@@ -30,6 +30,9 @@ def encode(message: Message) -> list[Frame]:
     """
     kind = type(message)
     header = {name: getattr(message, name) for name, _, _ in CHECKS[kind]}
+    for name in ADDED[kind]:
+        if not header[name]:
+            del header[name]
     return [_HEADS[kind], msgpack.packb(header, unicode_errors="replace"), *message.images]
 
 
