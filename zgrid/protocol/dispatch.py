@@ -1,6 +1,7 @@
 """Who gets which job next: by idle children and credit, and towards the end by who would have done it first."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from zgrid.protocol.effects import Effect, Record, Send
 from zgrid.protocol.flow import Terms
@@ -9,12 +10,24 @@ from zgrid.protocol.lane import Job, Lane, Stage, filters_of
 from zgrid.protocol.survivors import URI_CHARS_PER_BATCH_MAX, shares
 from zgrid.protocol.window import Window
 
-LAST_JOBS = 256
-"""With so few jobs left it is looked at who would have done one first: a worker ten times slower than the rest makes a
-difference for the last twenty jobs, one a hundred times slower for the last two hundred."""
+OUTLOOK_S = 0.001
+"""How old an outlook over a hundred workers may be, and no more for fewer: making one costs a look at each of them."""
 
 ANSWERS_S = 0.1
 """What a worker's first job may take beyond thrice its usual time before nothing is expected of that worker."""
+
+
+class Outlook(NamedTuple):
+    """What is expected of all workers that can do a chain: see ``Dispatch._worth``.
+
+    ``per_s``: jobs that they do per second. ``jobs``: what they have, and one more for each. ``first_s``: when the
+    first of them would have done one more.
+    """
+
+    at: float
+    per_s: float
+    jobs: int
+    first_s: float
 
 
 class Dispatch:
@@ -32,6 +45,7 @@ class Dispatch:
         self.paused_chains: set[str] = set()
         self._window = window
         self._lanes = lanes
+        self._outlooks: dict[int, Outlook] = {}
 
     @property
     def open(self) -> bool:
@@ -114,21 +128,32 @@ class Dispatch:
         first to finish one more job always gets that one, so no job waits for nobody.
         """
         window = self._window
-        if not window.exhausted or window.ready > LAST_JOBS or not lane.pace.per_s:
+        if not window.exhausted or not lane.pace.per_s:
             return window.ready
         head = window.head(chains)
         if head is None:
             return 0
-        text = self.chains.get(head.chain, "?")
-        others = [one for one in self._lanes.values() if one.can(text) and _answers(one, now)]
-        pace_per_s = sum(one.pace.per_s for one in others)
-        if lane not in others or not pace_per_s:
+        outlook = self._outlook(head.chain, now)
+        if not outlook.per_s:
             return window.ready
-        jobs = window.ready + sum(len(one.sent) + 1 for one in others)
-        end_s = max(jobs / pace_per_s, min(map(_next_s, others)))
+        end_s = max((window.ready + outlook.jobs) / outlook.per_s, outlook.first_s)
         if _next_s(lane) > end_s:
             return 0
-        return max(1, int(end_s * lane.pace.per_s) - len(lane.sent))
+        return max(1, int(end_s * lane.per_s) - len(lane.sent))
+
+    def _outlook(self, chain: int, now: float) -> Outlook:
+        """Return what is expected of the workers that can do this chain, made anew when it is not of just now."""
+        outlook = self._outlooks.get(chain)
+        if outlook is None or now - outlook.at > OUTLOOK_S * max(1.0, len(self._lanes) / 100):
+            text = self.chains.get(chain, "?")
+            able = [lane for lane in self._lanes.values() if lane.can(text) and _answers(lane, now)]
+            outlook = self._outlooks[chain] = Outlook(
+                at=now,
+                per_s=sum(lane.per_s for lane in able),
+                jobs=sum(len(lane.sent) + 1 for lane in able),
+                first_s=min(map(_next_s, able), default=0.0),
+            )
+        return outlook
 
     def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
         """Take jobs for one message: of one chain and one manner, within all that a message and the lane may have."""
@@ -170,4 +195,4 @@ def _answers(lane: Lane, now: float) -> bool:
 
 def _next_s(lane: Lane) -> float:
     """Return in how many seconds this worker would have done one more job."""
-    return max((lane.pace.work_ms or 0.0) / 1000, (len(lane.sent) + 1) / lane.pace.per_s)
+    return max((lane.pace.work_ms or 0.0) / 1000, (len(lane.sent) + 1) / lane.per_s)

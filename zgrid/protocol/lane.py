@@ -119,6 +119,15 @@ class Lane:
             able = self._able[chain] = filters_of(chain) <= self.filters.keys()
         return able
 
+    @property
+    def per_s(self) -> float:
+        """How many jobs a second are to be expected; 0 while nothing is known.
+
+        Of long jobs few come back in the time over which the pace is measured: how long each took says more.
+        """
+        work_ms = self.pace.work_ms
+        return self.procs * 1000 / work_ms if work_ms and self.pace.single else self.pace.per_s
+
     def heard(self, serial: int) -> bool:
         """Note a report's number, and return whether it is a new one.
 
