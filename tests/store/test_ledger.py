@@ -8,7 +8,7 @@ from zgrid.protocol.job import Offer, State, job_key
 from zgrid.protocol.window import START
 from zgrid.store.ledger import Ledger
 from zgrid.store.memory import MemoryLedger
-from zgrid.store.rows import Evidence, Happening, JobLedger
+from zgrid.store.rows import Evidence, Happening, JobLedger, JobTerms
 
 NOW = 1_700_000_000_000
 
@@ -30,12 +30,12 @@ def seqs(rows) -> list[int]:
 
 def test_accept_gives_rows_in_order(ledger):
     """New offers become READY rows, numbered from 1, with everything that a worker has to be told."""
-    rows = ledger.accept(offers(5, 3), chain=1, now_ms=NOW, priority=7)
+    rows = ledger.accept(offers(5, 3), chain=1, now_ms=NOW, terms=JobTerms(priority=7, ttr_ms=500, attempts_max=9))
     assert rows == [
-        (1, job_key(*offers(5)[0]), "file:///photos/0005.jpg", 1005, NOW * 10**6 + 5, 7, 0, 1, NOW),
-        (2, job_key(*offers(3)[0]), "file:///photos/0003.jpg", 1003, NOW * 10**6 + 3, 7, 0, 1, NOW),
+        (1, job_key(*offers(5)[0]), "file:///photos/0005.jpg", 1005, NOW * 10**6 + 5, 7, 0, 1, NOW, 500, 9, 0),
+        (2, job_key(*offers(3)[0]), "file:///photos/0003.jpg", 1003, NOW * 10**6 + 3, 7, 0, 1, NOW, 500, 9, 0),
     ]
-    assert ledger.next_open(START, 10) == rows
+    assert ledger.next_open(1, START, 10) == rows
     assert ledger.counts()[State.READY] == 2
 
 
@@ -49,7 +49,7 @@ def test_accept_passes_over_what_is_known(ledger):
     last = ledger.accept(offers(6), 1, NOW)
     numbers = seqs(first) + seqs(mixed) + seqs(last)
     assert numbers == sorted(set(numbers))
-    assert ledger.next_open(START, 10) == first + mixed + last
+    assert ledger.next_open(1, START, 10) == first + mixed + last
     assert ledger.accept([], 1, NOW) == []
 
 
@@ -64,7 +64,7 @@ def test_accept_keeps_odd_values(ledger):
     """Quotes, non-Latin letters, sizes of 0 and times before 1970 come back as they went in."""
     odd = [Offer('file:///it\'s%20"ä"日本\n.jpg', 0, -(2**63)), Offer("zip:file:///a.zip!/b", 2**63 - 1, 2**63 - 1)]
     ledger.accept(odd, 1, NOW)
-    assert [tuple(row[2:5]) for row in ledger.next_open(START, 2)] == [tuple(offer) for offer in odd]
+    assert [tuple(row[2:5]) for row in ledger.next_open(1, START, 2)] == [tuple(offer) for offer in odd]
 
 
 def test_settle_closes_open_jobs_once(ledger):
@@ -73,7 +73,7 @@ def test_settle_closes_open_jobs_once(ledger):
     assert ledger.settle([2, 1, 2, 99], State.STORED, NOW + 5) == 2
     assert ledger.settle([1, 2, 3], State.DISCARDED, NOW + 6, "no face") == 1
     assert ledger.settle([], State.STORED, NOW) == 0
-    assert ledger.next_open(START, 10) == []
+    assert ledger.next_open(1, START, 10) == []
     counts = ledger.counts()
     assert (counts[State.READY], counts[State.STORED], counts[State.DISCARDED]) == (0, 2, 1)
     found = ledger.find(str(rows[2].seq))
@@ -83,7 +83,7 @@ def test_settle_closes_open_jobs_once(ledger):
 def test_settle_closes_ready_and_delayed_together(ledger):
     """A batch over both open states counts each where it was."""
     ledger.accept(offers(1, 2), 1, NOW)
-    ledger.accept(offers(3, 4), 1, NOW, due_ms=NOW + 100)
+    ledger.accept(offers(3, 4), 1, NOW, JobTerms(due_ms=NOW + 100))
     assert ledger.settle([1, 3], State.CANCELLED, NOW) == 2
     assert [ledger.counts()[state] for state in (State.READY, State.DELAYED, State.CANCELLED)] == [1, 1, 2]
     assert ledger.find("3").due_ms is None
@@ -91,23 +91,23 @@ def test_settle_closes_ready_and_delayed_together(ledger):
 
 def test_next_open_is_in_order_of_priority(ledger):
     """The smaller the priority the sooner, then by number; a page begins behind the place of the last."""
-    ledger.accept(offers(1, 2, 3), 1, NOW, priority=5)
-    ledger.accept(offers(4, 5), 1, NOW, priority=-1)
-    assert seqs(ledger.next_open(START, 3)) == [4, 5, 1]
-    assert seqs(ledger.next_open((5, 1), 3)) == [2, 3]
-    assert seqs(ledger.next_open((5, 3), 3)) == []
+    ledger.accept(offers(1, 2, 3), 1, NOW, JobTerms(priority=5))
+    ledger.accept(offers(4, 5), 1, NOW, JobTerms(priority=-1))
+    assert seqs(ledger.next_open(1, START, 3)) == [4, 5, 1]
+    assert seqs(ledger.next_open(1, (5, 1), 3)) == [2, 3]
+    assert seqs(ledger.next_open(1, (5, 3), 3)) == []
 
 
 def test_delayed_jobs_become_ready_when_due(ledger):
     """A delayed job is not open to be sent before its time; then `due` returns it once, by priority."""
-    ledger.accept(offers(1), 1, NOW, priority=3, due_ms=NOW + 10)
-    ledger.accept(offers(2), 1, NOW, priority=2, due_ms=NOW + 20)
-    ledger.accept(offers(3), 1, NOW, due_ms=NOW + 30)
-    assert ledger.next_open(START, 10) == []
+    ledger.accept(offers(1), 1, NOW, JobTerms(priority=3, due_ms=NOW + 10))
+    ledger.accept(offers(2), 1, NOW, JobTerms(priority=2, due_ms=NOW + 20))
+    ledger.accept(offers(3), 1, NOW, JobTerms(due_ms=NOW + 30))
+    assert ledger.next_open(1, START, 10) == []
     assert (ledger.next_due_ms(), ledger.due(NOW + 9)) == (NOW + 10, [])
     assert seqs(ledger.due(NOW + 20)) == [2, 1]
     assert ledger.due(NOW + 20) == []
-    assert seqs(ledger.next_open(START, 10)) == [2, 1]
+    assert seqs(ledger.next_open(1, START, 10)) == [2, 1]
     assert ledger.next_due_ms() == NOW + 30
     assert seqs(ledger.due(NOW + 99, limit=1)) == [3]
     assert ledger.next_due_ms() is None
@@ -118,7 +118,7 @@ def test_charge_counts_a_failure(ledger):
     """A charged job stays open, with its failures and the evidence; a closed one only gets the evidence."""
     ledger.accept(offers(1), 1, NOW)
     assert ledger.charge(1, 1, "signal 11", {"worker": "w1", "stderr": b"\x00\xff"}, NOW + 1)
-    assert ledger.next_open(START, 1)[0].failures == 1
+    assert ledger.next_open(1, START, 1)[0].failures == 1
     ledger.settle([1], State.STORED, NOW)
     assert not ledger.charge(1, 2, "late", {}, NOW + 2)
     assert ledger.find("1").failures == 1
@@ -132,7 +132,7 @@ def test_postpone_and_bury(ledger):
     """A postponed job is DELAYED with its failures; a buried one is closed with its reason and opens no more."""
     ledger.accept(offers(1), 1, NOW)
     assert ledger.postpone(1, 1, NOW + 50, "share is away", {"worker": "w1"}, NOW)
-    assert ledger.next_open(START, 1) == []
+    assert ledger.next_open(1, START, 1) == []
     assert ledger.postpone(1, 2, NOW + 60, "share is away", {"worker": "w1"}, NOW)
     assert ledger.due(NOW + 60)[0].failures == 2
     assert ledger.bury(1, 3, "not an image", {"worker": "w2"}, NOW + 70)
@@ -154,7 +154,7 @@ def test_find_by_number_key_uri_and_path(ledger):
     chain = ledger.chain_id("faces highlight")
     row = ledger.accept([Offer("file:///my%20photos/%C3%A4.jpg", 5, 6)], chain, NOW)[0]
     found = ledger.find("1")
-    assert found == (*row[:7], "faces highlight", NOW, State.READY, None, None, None)
+    assert found == (*row[:7], "faces highlight", NOW, State.READY, None, None, None, None, None, 0)
     for name in (row.key.hex(), row.key.hex().upper(), row.uri, "/my photos/ä.jpg", "/my photos/x/../ä.jpg"):
         assert ledger.find(name) == found
     for name in ("2", "0", "00" * 16, "file:///nowhere", "/nowhere", "", "99999999999999999999"):
@@ -220,7 +220,7 @@ def test_rollback_undoes_everything_since_the_commit(ledger):
     assert (ledger.dirty, ledger.durable_seq) == (True, 0)
     ledger.commit()
     assert (ledger.dirty, ledger.durable_seq) == (False, 3)
-    before = (ledger.counts(), ledger.next_open(START, 10), ledger.chain_texts())
+    before = (ledger.counts(), ledger.next_open(1, START, 10), ledger.chain_texts())
     ledger.settle([1], State.STORED, NOW)
     ledger.bury(2, 1, "broken", {}, NOW)
     ledger.postpone(3, 1, NOW + 9, "away", {}, NOW)
@@ -229,7 +229,7 @@ def test_rollback_undoes_everything_since_the_commit(ledger):
     assert ledger.dirty
     ledger.rollback()
     assert (ledger.dirty, ledger.durable_seq) == (False, 3)
-    assert (ledger.counts(), ledger.next_open(START, 10), ledger.chain_texts()) == before
+    assert (ledger.counts(), ledger.next_open(1, START, 10), ledger.chain_texts()) == before
     assert (len(ledger.story(1)), ledger.evidence(2), ledger.next_due_ms()) == (1, [], None)
     assert seqs(ledger.accept(offers(4), 1, NOW)) == [4]
     ledger.commit()
@@ -252,6 +252,6 @@ def test_memory_ledger_crashes_to_its_last_commit():
     ledger.settle([1], State.STORED, NOW)
     ledger.accept(offers(2), 1, NOW)
     ledger.crash()
-    assert seqs(ledger.next_open(START, 10)) == [1]
+    assert seqs(ledger.next_open(1, START, 10)) == [1]
     assert seqs(ledger.accept(offers(3), 1, NOW)) == [2]
     assert Path(ledger.find("2").uri).name == "0003.jpg"

@@ -49,7 +49,7 @@ class SqliteBatches(Batches):
             WITH asked (uri, key) AS (VALUES {values})
             SELECT group_concat(hex(images.key)) FROM asked CROSS JOIN images
             ON images.uri = asked.uri AND images.key = asked.key""",
-        "stored": "SELECT group_concat(seq) FROM images WHERE ledger = ? AND seq IN ({list})",
+        "stored": "SELECT group_concat(hex(key)) FROM images WHERE ledger = ? AND seq IN ({list})",
         "named": "SELECT group_concat(picture) FROM images WHERE picture IN ({list})",
     }
 
@@ -89,7 +89,8 @@ class PostgresqlBatches(Batches):
         "images": INSERT,
         "faces": INSERT,
         "known": "SELECT string_agg(encode(key, 'hex'), ',') FROM images WHERE key = ANY(%s::bytea[])",
-        "stored": "SELECT string_agg(seq::text, ',') FROM images WHERE ledger = %s AND seq = ANY(%s::bigint[])",
+        "stored": """
+            SELECT string_agg(encode(key, 'hex'), ',') FROM images WHERE ledger = %s AND seq = ANY(%s::bigint[])""",
         "named": "SELECT string_agg(picture, ',') FROM images WHERE picture = ANY(%s::text[])",
     }
 

@@ -28,6 +28,7 @@ class Committer:
         self._work: SimpleQueue[tuple[Callable[[], Any], Any] | None] = SimpleQueue()
         self._done: deque[Done] = deque()
         self._pending = 0
+        self._finished = 0
         self._closed = False
         # A daemon: when the main loop has died, this thread must not keep the process; a half-done commit is undone.
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -42,6 +43,11 @@ class Committer:
     def busy(self) -> bool:
         """Whether any piece of work was submitted and not yet taken."""
         return self._pending > 0
+
+    @property
+    def at(self) -> int | None:
+        """A number that changes whenever a piece of work is finished; None while it is not ``busy``."""
+        return self._finished if self._pending else None
 
     def submit(self, work: Callable[[], Any], token: Any = None) -> None:
         """Have ``work`` run after all that was submitted before; ``token`` comes back with its result."""
@@ -73,6 +79,7 @@ class Committer:
             except BaseException as error:  # noqa: BLE001  whatever it is, the main loop has to hear of it
                 done = Done(token, None, error)
             self._done.append(done)
+            self._finished += 1
             # A pipe that is full has woken the loop already; one that is closed has nobody to wake.
             with suppress(OSError):
                 self._wake()

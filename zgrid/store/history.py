@@ -18,6 +18,11 @@ class Span(NamedTuple):
     last: int
     packed: bytes | None
 
+    @property
+    def jobs(self) -> int:
+        """How many jobs these are."""
+        return self.last - self.first + 1 if self.packed is None else len(self.packed) // 2
+
 
 def block_of(seq: int) -> int:
     """Return the number of the block that a job is in."""
@@ -48,9 +53,16 @@ def _span(ordered: list[int]) -> Span:
 
 def holds(packed: bytes | None, first: int, seq: int) -> bool:
     """Say whether a job is in a span that begins at ``first`` and does not end before the job."""
-    if packed is None:
-        return True
+    return packed is None or seq - first in _offsets(packed)
+
+
+def members(packed: bytes, first: int) -> list[int]:
+    """Return the jobs of a span that begins at ``first``."""
+    return [first + offset for offset in _offsets(packed)]
+
+
+def _offsets(packed: bytes) -> "array[int]":
     offsets = array("H", packed)
     if sys.byteorder == "big":
         offsets.byteswap()
-    return seq - first in offsets
+    return offsets

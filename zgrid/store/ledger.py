@@ -3,37 +3,52 @@
 One thread calls it; only ``commit`` may run in another, while no other call does.
 """
 
-import json
-import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from zgrid.errors import SettingsError, StoreError
 from zgrid.protocol.job import CLOSED, Offer, State, job_key
 from zgrid.protocol.window import Row
-from zgrid.store import sqlite, statements
-from zgrid.store.history import block_of, holds, spans
+from zgrid.store import opening, sqlite, statements
+from zgrid.store.history import spans
 from zgrid.store.lock import FileLock
-from zgrid.store.rows import Evidence, Found, Happening, JobLedger, named, plain_json
+from zgrid.store.questions import Questions
+from zgrid.store.rows import PLAIN_TERMS, JobLedger, JobTerms, Placed, Tally, plain_json
+from zgrid.store.spool import put_offer
+from zgrid.store.sums import Sums
+from zgrid.store.trouble import explained
+from zgrid.store.turns import begin, impatient
 
-SCHEMA = 1
-"""The version of ``schema.sql``. To change it: first write the migration from each older one."""
-
-APPLICATION_ID = int.from_bytes(b"zgLd")
-"""In the file's header (``PRAGMA application_id``), so that nothing else is taken for a ledger."""
+_UNDONE = (State.DISCARDED, State.BURIED, State.CANCELLED)
+"""Closed without a result; one that comes all the same is true."""
 
 
-class Ledger(JobLedger):
+class _Durable(NamedTuple):
+    """What is in memory, as it was at the last commit."""
+
+    last_seq: int
+    chains: int
+    spooling: bool
+
+
+def lock(path: Path) -> FileLock:
+    """Take the lock that keeps a second process from writing to the ledger at ``path``."""
+    return FileLock(
+        path.with_name(path.name + ".lock"),
+        f"another ventilator uses the ledger {path}: stop it, or name another file with --ledger",
+    )
+
+
+class Ledger(Questions, JobLedger):
     """The ledger in the file ``path``, which is made if it is not there; ``path.lock`` keeps other ventilators out.
 
-    Raises StoreError where the disk refuses or the file is damaged, SettingsError where the file is another
+    Raises StoreError where the disk refuses, DamagedError where the file is damaged, SettingsError where it is another
     ventilator's, a newer zgrid's, or something else.
     """
 
@@ -41,50 +56,29 @@ class Ledger(JobLedger):
         self.path = Path(path)
         self._dirty = self._committing = False
         sqlite.check_version()
-        self._lock = FileLock(
-            self.path.with_name(self.path.name + ".lock"),
-            f"another ventilator uses the ledger {self.path}: stop it, or name another file with --ledger",
-        )
+        self._lock = lock(self.path)
         try:
-            with self._reading():
-                self._db = sqlite3.connect(
-                    self.path, sqlite.BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-                )
-                self._open()
+            self._db = opening.opened(self.path)
         except BaseException:
-            if hasattr(self, "_db"):
-                self._db.close()
+            self._lock.close()
+            raise
+        try:
+            with self._asking():
+                self.ledger_id = opening.ledger_id(self._db, self.path)
+                self._load()
+                impatient(self._db)
+        except BaseException:
+            self._db.close()
             self._lock.close()
             raise
 
-    def _open(self) -> None:
-        tables = self._value("SELECT count(*) FROM sqlite_schema")
-        if tables and self._value("PRAGMA application_id") != APPLICATION_ID:
-            raise SettingsError(f"{self.path} is a database of something else: name another file with --ledger")
-        sqlite.set_up(self._db)
-        if not tables:
-            self._make()
-        schema = self._value("SELECT value FROM meta WHERE name = 'schema'")
-        if schema != SCHEMA:
-            raise SettingsError(
-                f"the ledger {self.path} has schema {schema}, but this zgrid knows {SCHEMA}: use the zgrid that made it"
-            )
-        self.ledger_id: bytes = self._value("SELECT value FROM meta WHERE name = 'ledger_id'")
-        self._reload()
-
-    def _make(self) -> None:
-        schema = resources.files("zgrid.store").joinpath("schema.sql").read_text("utf-8")
-        self._db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {schema}")
-        meta = [("schema", SCHEMA), ("ledger_id", os.urandom(16))]
-        self._db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
-        self._db.execute("COMMIT")
-
-    def _reload(self) -> None:
-        """Read what is kept in memory as it is on disk."""
-        self._counts = {State(state): jobs for state, jobs in self._db.execute("SELECT state, jobs FROM counts")}
-        self._chains: dict[str, int] = dict(self._db.execute("SELECT text, id FROM chains"))
+    def _load(self) -> None:
+        """Read what is kept in memory."""
+        self._sums = Sums(self._db)
+        self._chains: dict[str, int] = dict(self._db.execute("SELECT text, id FROM chains ORDER BY id"))
         self._last_seq = int(self._value("SELECT coalesce(max(seq), 0) FROM jobs"))
-        self._durable_seq = self._last_seq
+        self._spooling = bool(self._value(statements.SPOOLED))
+        self._durable = _Durable(self._last_seq, len(self._chains), self._spooling)
 
     # -- transactions
 
@@ -96,7 +90,7 @@ class Ledger(JobLedger):
     @property
     def durable_seq(self) -> int:
         """The number of the last job that is on disk; 0 when there is none."""
-        return self._durable_seq
+        return self._durable.last_seq
 
     def commit(self) -> None:
         """Put everything on disk that was written: one fsync, now and then a checkpoint.
@@ -108,14 +102,21 @@ class Ledger(JobLedger):
             return
         self._committing = True
         try:
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._undo()
-            raise StoreError(sqlite.sentence(error, self.path)) from error
+            with explained(self.path):
+                self._commit()
         finally:
             self._committing = False
         self._dirty = False
-        self._durable_seq = self._last_seq
+        self._sums.written()
+        self._durable = _Durable(self._last_seq, len(self._chains), self._spooling)
+
+    def _commit(self) -> None:
+        try:
+            self._sums.write(self._db)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._undo()
+            raise
 
     def rollback(self) -> None:
         """Undo everything since the last commit. Raises StoreError where even that fails."""
@@ -137,22 +138,23 @@ class Ledger(JobLedger):
         # SQLite has rolled back by itself after some errors (a full disk), not after others.
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        self._dirty = False
-        self._reload()
+        if self._dirty:
+            self._dirty = False
+            self._sums.undo()
+            self._last_seq, chains, self._spooling = self._durable
+            self._chains = dict(list(self._chains.items())[:chains])
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         assert not self._committing, "the ledger was used during a commit"
-        try:
+        with explained(self.path):
             yield
-        except sqlite3.Error as error:
-            raise StoreError(sqlite.sentence(error, self.path)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with self._reading():
             if not self._dirty:
-                self._db.execute("BEGIN IMMEDIATE")
+                begin(self._db, sqlite.BUSY_TIMEOUT_S)
                 self._dirty = True
             try:
                 yield
@@ -160,43 +162,30 @@ class Ledger(JobLedger):
                 self._undo()
                 raise
 
-    def _value(self, statement: str, *values: Any) -> Any:
-        """Return the first column of the first row, or None where there is no row."""
-        row = self._db.execute(statement, values).fetchone()
-        return None if row is None else row[0]
-
-    def _count(self, state: State, jobs: int) -> None:
-        if jobs:
-            self._counts[state] += jobs
-            self._db.execute(statements.COUNT, (jobs, state))
-
     # -- jobs
 
-    def accept(
-        self, offers: Sequence[Offer], chain: int, now_ms: int, priority: int = 0, due_ms: int | None = None
-    ) -> list[Row]:
+    def accept(self, offers: Sequence[Offer], chain: int, now_ms: int, terms: JobTerms = PLAIN_TERMS) -> list[Row]:
         """Enter the offers that are new and return them as rows, in order; known ones are passed over.
 
-        ``chain`` is from ``chain_id``; ``now_ms`` and ``due_ms`` (DELAYED until then) are wall clock.
+        ``chain`` is from ``chain_id``; ``now_ms`` and ``terms.due_ms`` (DELAYED until then) are wall clock.
         """
         if not offers:
             return []
         uris, sizes, mtimes_ns = zip(*offers, strict=True)
         keys = [job_key(*offer) for offer in offers]
         first, numbers = self._last_seq + 1, f"%{statements.NUMBER_CHARS}d".encode() * len(offers)
-        state = State.READY if due_ms is None else State.DELAYED
         values = {
             "first": first, "keys": b"".join(keys), "uris": orjson.dumps(uris).decode(),
-            "sizes": numbers % sizes, "mtimes_ns": numbers % mtimes_ns, "priority": priority, "chain": chain,
-            "now_ms": now_ms, "state": state, "due_ms": due_ms,
+            "sizes": numbers % sizes, "mtimes_ns": numbers % mtimes_ns, "chain": chain, "now_ms": now_ms,
+            "state": terms.state, **terms._asdict(),
         }  # fmt: skip
         with self._writing():
             entered = self._db.execute(statements.ACCEPT, values).rowcount
-            self._count(state, entered)
+            self._sums.add(chain, terms.state, entered)
             if entered == len(offers):
                 self._last_seq += entered
-                seqs = range(first, first + entered)
-                columns = seqs, keys, uris, sizes, mtimes_ns, repeat(priority), repeat(0), repeat(chain), repeat(now_ms)
+                seqs, same = range(first, first + entered), (chain, now_ms, terms.ttr_ms, terms.attempts_max, 0)
+                columns = seqs, keys, uris, sizes, mtimes_ns, repeat(terms.priority), repeat(0), *map(repeat, same)
                 return list(map(Row._make, zip(*columns, strict=False)))
             if not entered:
                 return []
@@ -204,20 +193,108 @@ class Ledger(JobLedger):
             self._last_seq = rows[-1].seq
             return rows
 
+    def put(
+        self, images: Sequence[tuple[str, bytes]], chain: int, now_ms: int, terms: JobTerms = PLAIN_TERMS
+    ) -> list[Placed]:
+        """Enter images, each with its name, together with their bytes, and return the job of each.
+
+        The same bytes under the same name are the job that they were before, whatever became of it.
+        """
+        offers = [put_offer(name, image) for name, image in images]
+        placed: list[Placed] = []
+        with self._writing():
+            new = {row.key: row for row in self.accept(offers, chain, now_ms, terms)}
+            for offer, (_, image) in zip(offers, images, strict=True):
+                row = new.pop(job_key(*offer), None)
+                if row is None:
+                    seq, state = self._db.execute(statements.PLACE, offer).fetchone()
+                    placed.append(Placed(seq, State(state), None))
+                else:
+                    self._db.execute(statements.SPOOL, (row.seq, image))
+                    self._spooling = True
+                    placed.append(Placed(row.seq, terms.state, row))
+        return placed
+
     def settle(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> int:
-        """Close those of the jobs that are open, and return how many those were. ``state`` is a closed one."""
+        """Close those of the jobs that are open, and return how many changed. ``state`` is a closed one.
+
+        STORED is what the sink says, and so the truth: it also becomes of jobs that were closed without a result.
+        """
         assert state in CLOSED, f"{state} does not close a job"
         changed = 0
+        values = {"seqs": _numbers(seqs), "to": state, "now_ms": now_ms, "reason": reason}
         with self._writing():
-            numbers = orjson.dumps(seqs if isinstance(seqs, list) else list(seqs)).decode()
-            values = {"to": state, "now_ms": now_ms, "reason": reason, "seqs": numbers}
-            for open_state in (State.READY, State.DELAYED):
-                if self._counts[open_state] and changed < len(seqs):
-                    closed = self._db.execute(statements.SETTLE, {**values, "state": open_state}).rowcount
-                    self._count(open_state, -closed)
-                    changed += closed
-            self._count(state, changed)
+            for old in (State.READY, State.DELAYED, *(_UNDONE if state is State.STORED else ())):
+                if changed < len(seqs) and self._sums.by_state[old]:
+                    changed += self._settle(old, state, values)
+            self._unspool(changed, values)
         return changed
+
+    def _settle(self, old: State, new: State, values: dict[str, Any]) -> int:
+        values = {**values, "state": old}
+        chains = self._sums.chains_in(old)
+        if len(chains) == 1:  # as nearly always; else the jobs have to be looked at before
+            by_chain = {chains[0]: self._db.execute(statements.SETTLE, values).rowcount}
+        else:
+            by_chain = dict(self._db.execute(statements.BY_CHAIN, values).fetchall())
+            if by_chain:
+                self._db.execute(statements.SETTLE, values)
+        return self._moved(by_chain, old, new)
+
+    def _moved(self, by_chain: Mapping[int, int], old: State, new: State) -> int:
+        """Count jobs of these chains from one state into another; return how many."""
+        for chain, jobs in by_chain.items():
+            self._sums.add(chain, old, -jobs)
+            self._sums.add(chain, new, jobs)
+        return sum(by_chain.values())
+
+    def _unspool(self, changed: int, values: Mapping[str, Any]) -> None:
+        """Forget the images of those jobs that were closed for good."""
+        if changed and self._spooling and self._db.execute(statements.UNSPOOL, values).rowcount:
+            self._spooling = bool(self._value(statements.SPOOLED))
+
+    def close_by_hand(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> list[int]:
+        """Bury or cancel those of the jobs that are open, or cancel buried ones; return which, ascending."""
+        assert state in (State.BURIED, State.CANCELLED), f"{state} is nothing that people close jobs as"
+        closed: list[int] = []
+        values = {"seqs": _numbers(seqs), "to": state, "now_ms": now_ms, "reason": reason}
+        with self._writing():
+            for old in (State.READY, State.DELAYED, *((State.BURIED,) if state is State.CANCELLED else ())):
+                if self._sums.by_state[old]:
+                    found = self._db.execute(statements.CLOSE, {**values, "state": old}).fetchall()
+                    self._moved(Counter(chain for _, chain in found), old, state)
+                    closed += [seq for seq, _ in found]
+            self._unspool(len(closed), values)
+        return sorted(closed)
+
+    def kick(self, seqs: Sequence[int], now_ms: int) -> list[Row]:  # noqa: ARG002  every write has it
+        """Make those of the jobs READY that are BURIED or DELAYED; return them by (priority, seq).
+
+        They begin anew, but their attempts go on being counted, so that no attempt has an earlier one's number.
+        """
+        return self._reopen(seqs, (State.BURIED, State.DELAYED))
+
+    def reopen(self, seqs: Sequence[int], now_ms: int) -> list[Row]:  # noqa: ARG002
+        """Make those of the jobs READY that are BURIED, DELAYED, DISCARDED or CANCELLED, as ``kick`` does.
+
+        A job that was put stays as it is where its image is gone.
+        """
+        return self._reopen(seqs, (State.BURIED, State.DELAYED, State.DISCARDED, State.CANCELLED))
+
+    def _reopen(self, seqs: Sequence[int], states: Sequence[State]) -> list[Row]:
+        rows: list[Row] = []
+        numbers = _numbers(seqs)
+        with self._writing():
+            for old in states:
+                if self._sums.by_state[old]:
+                    found = self._db.execute(statements.REOPEN, {"seqs": numbers, "state": old}).fetchall()
+                    rows += self._made_ready(found, old)
+        return sorted(rows, key=_place)
+
+    def _made_ready(self, found: Sequence[tuple[Any, ...]], old: State) -> list[Row]:
+        rows = list(map(Row._make, found))
+        self._moved(Counter(row.chain for row in rows), old, State.READY)
+        return rows
 
     def charge(self, seq: int, failures: int, reason: str, evidence: Mapping[str, Any], now_ms: int) -> bool:
         """Note one more failure of a job, ``failures`` with this one; it stays as it is. Return whether it is open."""
@@ -245,10 +322,8 @@ class Ledger(JobLedger):
         if due_ms is None or due_ms > now_ms:
             return []
         with self._writing():
-            rows = list(map(Row._make, self._db.execute(statements.DUE, (now_ms, limit)).fetchall()))
-            self._count(State.DELAYED, -len(rows))
-            self._count(State.READY, len(rows))
-        return sorted(rows, key=lambda row: (row.priority, row.seq))
+            rows = self._made_ready(self._db.execute(statements.DUE, (now_ms, limit)).fetchall(), State.DELAYED)
+        return sorted(rows, key=_place)
 
     def _move(
         self, seq: int, to: State, failures: int, due_ms: int | None, settled_ms: int | None, reason: str | None
@@ -257,9 +332,9 @@ class Ledger(JobLedger):
             "seq": seq, "to": to, "failures": failures, "due_ms": due_ms, "settled_ms": settled_ms, "reason": reason,
         }  # fmt: skip
         for state in (State.READY, State.DELAYED):
-            if self._db.execute(statements.MOVE, {**values, "state": state}).rowcount:
-                self._count(state, -1)
-                self._count(to, 1)
+            moved = self._db.execute(statements.MOVE, {**values, "state": state}).fetchall()
+            if moved:
+                self._moved({moved[0][0]: 1}, state, to)
                 return True
         return False
 
@@ -268,20 +343,20 @@ class Ledger(JobLedger):
 
     # -- questions
 
-    def next_open(self, after: tuple[int, int], limit: int) -> list[Row]:
-        """Return up to ``limit`` READY jobs behind the place ``after`` = (priority, seq), in that order.
+    def next_open(self, chain: int, after: tuple[int, int], limit: int) -> list[Row]:
+        """Return up to ``limit`` READY jobs of a chain behind the place ``after`` = (priority, seq), in that order.
 
         Those numbered above ``durable_seq`` are not on disk yet.
         """
         with self._reading():
-            rows = self._db.execute(statements.NEXT_OPEN, (*after, limit)).fetchall()
+            rows = self._db.execute(statements.NEXT_OPEN, (chain, *after, limit)).fetchall()
             if len(rows) < limit:
-                rows += self._db.execute(statements.NEXT_PRIORITY, (after[0], limit - len(rows))).fetchall()
+                rows += self._db.execute(statements.NEXT_PRIORITY, (chain, after[0], limit - len(rows))).fetchall()
         return list(map(Row._make, rows))
 
     def next_due_ms(self) -> int | None:
         """Return when the next DELAYED job is due, by the wall clock; None when there is none."""
-        if not self._counts[State.DELAYED]:
+        if not self._sums.by_state[State.DELAYED]:
             return None
         with self._reading():
             due_ms: int | None = self._value(statements.NEXT_DUE)
@@ -289,29 +364,16 @@ class Ledger(JobLedger):
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each of the states that a ledger knows. Costs nothing."""
-        return dict(self._counts)
+        return dict(self._sums.by_state)
 
-    def find(self, job: str) -> Found | None:
-        """Return the row of the job with this number, key in hexadecimal, URI or path; of several the newest."""
-        name = named(job)
-        with self._reading():
-            if name.uri is not None:
-                seq = self._value(statements.SEQ_OF_URI, name.uri)
-            elif name.key is not None:
-                seq = self._value(statements.SEQ_OF_KEY, block_of(self._last_seq), name.key)
-            else:
-                seq = name.seq
-            row = self._db.execute(statements.FIND, (seq,)).fetchone()
-        if row is None:
-            return None
-        found = Found._make(row)
-        return found._replace(state=State(found.state))
+    def chain_counts(self) -> dict[int, dict[State, int]]:
+        """Return the same for each chain, by its number; states without jobs may be missing. Costs nothing."""
+        return self._sums.by_chain()
 
-    def listed(self, state: State, limit: int) -> list[Found]:
-        """Return up to ``limit`` jobs in a state, newest first. Quick for BURIED; other states cost a look at all."""
-        with self._reading():
-            rows = self._db.execute(statements.LISTED[state], (limit,)).fetchall()
-        return [Found._make(row)._replace(state=state) for row in rows]
+    def tallies(self) -> dict[str, Tally]:
+        """Return what each worker did, by its name."""
+        with self._asking():
+            return self._sums.tallies(self._db)
 
     # -- history
 
@@ -323,18 +385,17 @@ class Ledger(JobLedger):
         with self._writing():
             for span in spans(seqs):
                 self._db.execute(statements.RECORD, (at_ms, event, worker, lane, attempt, note, *span))
+                if worker is not None:
+                    self._sums.tally(worker, event, span.jobs, at_ms)
 
-    def story(self, seq: int) -> list[Happening]:
-        """Return what happened to one job, in order."""
-        with self._reading():
-            rows = self._db.execute(statements.STORY, (block_of(seq), seq, seq))
-            return [Happening(*row) for first, packed, *row in rows if holds(packed, first, seq)]
-
-    def evidence(self, seq: int) -> list[Evidence]:
-        """Return what is known of each failure of one job, in order."""
-        with self._reading():
-            found = map(Evidence._make, self._db.execute(statements.EVIDENCE, (seq,)))
-            return [item._replace(detail=json.loads(str(item.detail))) for item in found]
+    def remember(self, name: str, value: Any) -> None:
+        """Keep plain data under this name; None forgets it."""
+        assert name not in opening.NAMES, f"{name} is the ledger's own"
+        with self._writing():
+            if value is None:
+                self._db.execute(statements.FORGET, (name,))
+            else:
+                self._db.execute(statements.REMEMBER, (name, orjson.dumps(value).decode()))
 
     def chain_id(self, text: str) -> int:
         """Return the number of this chain, which is new if the ledger has not seen it."""
@@ -347,3 +408,11 @@ class Ledger(JobLedger):
     def chain_texts(self) -> dict[int, str]:
         """Return every chain that the ledger has seen, by its number."""
         return {number: text for text, number in self._chains.items()}
+
+
+def _numbers(seqs: Sequence[int]) -> str:
+    return orjson.dumps(seqs if isinstance(seqs, list) else list(seqs)).decode()
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return row.priority, row.seq

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from zgrid.errors import StoreError
+from zgrid.errors import FullError, StoreError
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.store.lock import FileLock
 
@@ -25,6 +25,8 @@ _SWEEP_FILES = 1000
 
 _SYNCS_AT_ONCE = 8
 """Files synced at the same time; the disk and its journal serve them together."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Picture = tuple[bytes, str | None, bytes | memoryview]
 """(key, media type, the file's bytes)."""
@@ -120,7 +122,7 @@ class Pictures:
         try:
             yield
         except OSError as error:
-            raise StoreError(_sentence(error, self.root)) from error
+            raise (FullError if error.errno in _FULL else StoreError)(_sentence(error, self.root)) from error
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
@@ -142,8 +144,8 @@ def _sync_folder(path: Path) -> None:
 
 
 def _sentence(error: OSError, root: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space is left for the pictures in {root}: free some on its disk, then start again"
+    if error.errno in _FULL:
+        return f"no space is left for the pictures in {root}: free some on its disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the pictures in {root} cannot be written ({error.strerror}): let this user write to that folder"
-    return f"the disk failed under the pictures in {root} ({error}): look at the system's log, then start again"
+    return f"the disk failed under the pictures in {root} ({error}): look at the system's log"

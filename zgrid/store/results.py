@@ -109,7 +109,7 @@ class Results:
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else None
             if self._is_sqlite and isinstance(cause, sqlite3.Error):
-                raise StoreError(sqlite.sentence(cause, Path(str(self._url.database)))) from error
+                raise sqlite.refusal(cause, Path(str(self._url.database))) from error
             what = " ".join(str(cause or error).split())
             raise StoreError(f"the database {self.name} refuses ({what}): see that it runs and has space") from error
 
@@ -119,12 +119,13 @@ class Results:
         """Return the keys of those rows that are stored already."""
         return {bytes.fromhex(key) for key in self._ask("known", self._batches.asked(rows))}
 
-    def stored(self, ledger: bytes, seqs: Sequence[int]) -> set[int]:
-        """Return the numbers of those jobs of a ledger whose results are stored.
+    def stored(self, ledger: bytes, seqs: Sequence[int]) -> set[bytes]:
+        """Return the keys of what is stored under those numbers of a ledger.
 
-        A result that another ledger's job brought is not found: that job's own result is taken for known when it comes.
+        After a ledger was restored from an older copy, a number may mean another image than it did: compare the key. A
+        result that another ledger's job brought is not found: that job's own result is taken for known when it comes.
         """
-        return {int(seq) for seq in self._ask("stored", [(seq,) for seq in seqs], ledger)}
+        return {bytes.fromhex(key) for key in self._ask("stored", [(seq,) for seq in seqs], ledger)}
 
     def named(self, pictures: Sequence[str]) -> set[str]:
         """Return those of the pictures (relative paths) that a row names."""

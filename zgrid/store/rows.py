@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from os import fsencode
 from os.path import abspath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 from urllib.parse import quote_from_bytes
 
 from zgrid.protocol.job import Offer, State
 from zgrid.protocol.window import Row
+
+KEPT = tuple(state for state in State if state < State.SENT)
+"""The states that a ledger knows."""
 
 
 class Found(NamedTuple):
@@ -31,6 +34,43 @@ class Found(NamedTuple):
     due_ms: int | None
     settled_ms: int | None
     reason: str | None
+    ttr_ms: int | None = None
+    attempts_max: int | None = None
+    spent: int = 0
+
+
+class JobTerms(NamedTuple):
+    """What jobs are accepted under. None: DELAYED until no time at all; the ventilator's time-to-run and attempts."""
+
+    priority: int = 0
+    due_ms: int | None = None
+    ttr_ms: int | None = None
+    attempts_max: int | None = None
+
+    @property
+    def state(self) -> State:
+        """The state that such a job begins in."""
+        return State.READY if self.due_ms is None else State.DELAYED
+
+
+PLAIN_TERMS = JobTerms()
+"""As most jobs are accepted: at once, in their turn, and as the ventilator is set."""
+
+
+class Placed(NamedTuple):
+    """The job of an image that was put; ``row`` only where it is new."""
+
+    seq: int
+    state: State
+    row: Row | None
+
+
+class Tally(TypedDict):
+    """What one worker did, ever: for how many jobs each event is recorded of it, and when first and last (in ms)."""
+
+    first_ms: int
+    last_ms: int
+    events: dict[str, int]
 
 
 class Happening(NamedTuple):
@@ -96,13 +136,25 @@ class JobLedger(Protocol):
     def durable_seq(self) -> int:
         """The number of the last job that is on disk; 0 when there is none."""
 
-    def accept(
-        self, offers: Sequence[Offer], chain: int, now_ms: int, priority: int = 0, due_ms: int | None = None
-    ) -> list[Row]:
+    def accept(self, offers: Sequence[Offer], chain: int, now_ms: int, terms: JobTerms = PLAIN_TERMS) -> list[Row]:
         """Enter the offers that are new and return them as rows, in order."""
 
+    def put(
+        self, images: Sequence[tuple[str, bytes]], chain: int, now_ms: int, terms: JobTerms = PLAIN_TERMS
+    ) -> list[Placed]:
+        """Enter images, each with its name, together with their bytes, and return the job of each."""
+
     def settle(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> int:
-        """Close those of the jobs that are open, and return how many those were."""
+        """Close those of the jobs that are open, and return how many changed. STORED is true of closed ones too."""
+
+    def close_by_hand(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> list[int]:
+        """Bury or cancel those of the jobs that are open, or cancel buried ones; return which, ascending."""
+
+    def kick(self, seqs: Sequence[int], now_ms: int) -> list[Row]:
+        """Make those of the jobs READY that are BURIED or DELAYED; return them by (priority, seq)."""
+
+    def reopen(self, seqs: Sequence[int], now_ms: int) -> list[Row]:
+        """Make those of the jobs READY that are BURIED, DELAYED, DISCARDED or CANCELLED, as ``kick`` does."""
 
     def charge(self, seq: int, failures: int, reason: str, evidence: Mapping[str, Any], now_ms: int) -> bool:
         """Note one more failure of a job; it stays as it is. Return whether it is open."""
@@ -121,8 +173,8 @@ class JobLedger(Protocol):
     ) -> None:  # fmt: skip
         """Add one event to the history of all these jobs."""
 
-    def next_open(self, after: tuple[int, int], limit: int) -> list[Row]:
-        """Return up to ``limit`` READY jobs behind the place ``after`` = (priority, seq), in that order."""
+    def next_open(self, chain: int, after: tuple[int, int], limit: int) -> list[Row]:
+        """Return up to ``limit`` READY jobs of a chain behind the place ``after`` = (priority, seq), in that order."""
 
     def due(self, now_ms: int, limit: int = 1000) -> list[Row]:
         """Make up to ``limit`` DELAYED jobs READY whose time has come, and return them by (priority, seq)."""
@@ -133,11 +185,24 @@ class JobLedger(Protocol):
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each of the states that a ledger knows."""
 
+    def chain_counts(self) -> dict[int, dict[State, int]]:
+        """Return the same for each chain, by its number; states without jobs may be missing."""
+
+    def tallies(self) -> dict[str, Tally]:
+        """Return what each worker did, by its name."""
+
     def find(self, job: str) -> Found | None:
         """Return the row of the job with this number, key in hexadecimal, URI or path; of several the newest."""
 
-    def listed(self, state: State, limit: int) -> list[Found]:
-        """Return up to ``limit`` jobs in a state, newest first."""
+    def listed(
+        self, state: State | None = None, limit: int = 100, *, pattern: str | None = None, chain: int | None = None
+    ) -> list[Found]:
+        """Return up to ``limit`` jobs, newest first; ``pattern`` is a GLOB over the whole URI."""
+
+    def pick(
+        self, state: State | None, pattern: str | None, chain: int | None, after_seq: int, limit: int
+    ) -> list[int]:
+        """Return the numbers of up to ``limit`` such jobs above ``after_seq``, ascending: chunks of any size of set."""
 
     def story(self, seq: int) -> list[Happening]:
         """Return what happened to one job, in order."""
@@ -150,6 +215,12 @@ class JobLedger(Protocol):
 
     def chain_texts(self) -> dict[int, str]:
         """Return every chain that the ledger has seen, by its number."""
+
+    def recall(self, name: str) -> Any | None:
+        """Return what was remembered under this name; None if nothing."""
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep plain data under this name; None forgets it."""
 
     def commit(self) -> None:
         """Put everything on disk that was written. This alone may run in another thread, while no other call does."""

@@ -1,4 +1,4 @@
--- The ventilator's ledger, version 1: every job it has accepted and what became of it.
+-- The ventilator's ledger, version 2: every job it has accepted and what became of it.
 --
 -- Ten million jobs must cost no more each than ten thousand. So nothing is counted at start (see counts), and every
 -- index is appended to or changed near where it was changed last: an index over the random keys alone would dirty one
@@ -6,7 +6,7 @@
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,     -- "schema": the number of this version; "ledger_id": 16 random bytes, told to sinks
-    value ANY NOT NULL
+    value ANY NOT NULL          -- other names: JSON of what the ventilator remembers (paused, draining)
 ) STRICT;
 
 CREATE TABLE chains (
@@ -19,7 +19,9 @@ CREATE TABLE chains (
 --     0, 1 -> STORED 2                the sink has its row on disk
 --     0, 1 -> DISCARDED 3             a filter dropped the image
 --     0, 1 -> BURIED 4                it failed for good
---     0, 1 -> CANCELLED 5             somebody withdrew it
+--     0, 1, 4 -> CANCELLED 5          somebody withdrew it
+--     1, 3, 4, 5 -> READY             somebody wants it done (again): kick takes 1 and 4, retry all of them
+--     3, 4, 5 -> STORED               a result that came late: what the sink has is true
 -- What was sent and not yet answered is known to the ventilator's memory alone: after a restart it is READY.
 CREATE TABLE jobs (
     seq         INTEGER PRIMARY KEY,    -- names the job between ventilator and workers; given in order of acceptance
@@ -34,7 +36,10 @@ CREATE TABLE jobs (
     state       INTEGER NOT NULL,
     due_ms      INTEGER,                -- wall clock; only while DELAYED
     settled_ms  INTEGER,                -- wall clock; only when closed
-    reason      TEXT                    -- why it was discarded, buried or cancelled
+    reason      TEXT,                   -- why it was discarded, buried or cancelled
+    ttr_ms      INTEGER,                -- its own time-to-run; NULL: the ventilator's
+    attempts_max INTEGER,               -- its own; NULL: the ventilator's
+    spent       INTEGER NOT NULL DEFAULT 0  -- attempts of before it was kicked: their numbers are not used again
 ) STRICT;
 
 -- What makes a job new. A scan comes in order of names, so neighbours are inserted together.
@@ -42,17 +47,49 @@ CREATE UNIQUE INDEX jobs_source ON jobs (uri, size, mtime_ns);
 -- Finds a job by its key: one seek in each block of 4096 jobs, 0.1 to 0.4 s among ten million.
 CREATE INDEX jobs_key ON jobs (seq >> 12, key);
 -- What to send next. Closed jobs are not in it, so it stays as small as the backlog.
-CREATE INDEX jobs_ready ON jobs (priority, seq) WHERE state = 0;
+CREATE INDEX jobs_ready ON jobs (chain, priority, seq) WHERE state = 0;
 CREATE INDEX jobs_delayed ON jobs (due_ms) WHERE state = 1;
 -- What wants to be looked at.
 CREATE INDEX jobs_buried ON jobs (seq) WHERE state = 4;
 
--- How many jobs are in each state, changed in the transaction that changes the jobs: ten million take a second to count.
-CREATE TABLE counts (
-    state INTEGER PRIMARY KEY,
-    jobs  INTEGER NOT NULL
+-- The bytes of images that were put, accepted in the same transaction as their job. Gone when the job is stored, discarded
+-- or cancelled; a buried job keeps them, because it may be kicked.
+CREATE TABLE spool (
+    seq   INTEGER PRIMARY KEY,
+    image BLOB NOT NULL
 ) STRICT;
-INSERT INTO counts VALUES (0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, 0);
+
+-- How many jobs of each chain are in each state, changed in the transaction that changes the jobs: ten million take a second
+-- to count. Pruned jobs are still counted.
+CREATE TABLE chain_counts (
+    chain INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    jobs  INTEGER NOT NULL,
+    PRIMARY KEY (chain, state)
+) STRICT;
+
+-- The same over all chains.
+CREATE VIEW counts (state, jobs) AS
+    WITH states (state) AS (VALUES (0), (1), (2), (3), (4), (5))
+    SELECT state, (SELECT coalesce(sum(jobs), 0) FROM chain_counts WHERE chain_counts.state = states.state) FROM states;
+
+-- How many of the counted jobs have no row any more (zgrid ledger prune): counts less these are the rows.
+CREATE TABLE pruned (
+    chain INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    jobs  INTEGER NOT NULL,
+    PRIMARY KEY (chain, state)
+) STRICT;
+
+-- What each worker did, ever: for how many jobs an event with its name is in the history, and when first and last.
+CREATE TABLE tallies (
+    worker   TEXT NOT NULL,
+    event    TEXT NOT NULL,
+    jobs     INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,          -- wall clock
+    last_ms  INTEGER NOT NULL,
+    PRIMARY KEY (worker, event)
+) STRICT;
 
 -- What happened, one row for many jobs: a row for each job and event would be four times the size of the jobs.
 CREATE TABLE history (

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from zgrid.errors import SettingsError
+from zgrid.errors import FullError, SettingsError, StoreError
 
 VERSION_MIN = (3, 38, 0)
 """The first with STRICT tables (3.37) and with the JSON functions always built in (3.38)."""
@@ -34,21 +34,39 @@ def set_up(db: sqlite3.Connection) -> None:
 def close(db: sqlite3.Connection) -> None:
     """Close a connection after moving the WAL into the file, as far as the disk lets us."""
     with suppress(sqlite3.Error):
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}").close()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     db.close()
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of SQLite says that the file itself is damaged; then trying again changes nothing."""
+    if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return True
+    return str(error).startswith("Could not decode to UTF-8")  # found by Python, which gives it no code
+
+
+def refusal(error: BaseException, path: Path) -> StoreError:
+    """Return what an error of SQLite means for ``path``, as an error of ours."""
+    return (FullError if _code(error) == sqlite3.SQLITE_FULL else StoreError)(sentence(error, path))
+
+
 def sentence(error: BaseException, path: Path) -> str:
     """Say in one sentence what an error of SQLite means for ``path`` and what to do about it."""
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    code = _code(error)
     meanings = {
-        sqlite3.SQLITE_FULL: f"no space is left for {path}: free some on its disk, then start again",
+        sqlite3.SQLITE_FULL: f"no space is left for {path}: free some on its disk",
         sqlite3.SQLITE_READONLY: f"{path} is read-only: let this user write to it and to its folder",
         sqlite3.SQLITE_CANTOPEN: f"{path} cannot be opened: check that its folder exists and may be written to",
         sqlite3.SQLITE_NOTADB: f"{path} is damaged, or no SQLite database: restore a copy of it, or name another file",
         sqlite3.SQLITE_CORRUPT: f"{path} is damaged: restore a copy of it, or move it away to start with an empty one",
-        sqlite3.SQLITE_IOERR: f"the disk failed under {path} ({error}): look at the system's log, then start again",
-        sqlite3.SQLITE_BUSY: f"{path} is locked by another program: close that, then start again",
-        sqlite3.SQLITE_LOCKED: f"{path} is locked by another program: close that, then start again",
+        sqlite3.SQLITE_IOERR: f"the disk failed under {path} ({error}): look at the system's log",
+        sqlite3.SQLITE_BUSY: f"{path} is locked by another program: close that",
+        sqlite3.SQLITE_LOCKED: f"{path} is locked by another program: close that",
     }
     return meanings.get(code, f"{path} refused a statement ({error}): see whether it is a file of zgrid's")
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's primary code of an error, 0 for none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
