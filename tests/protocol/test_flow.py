@@ -146,7 +146,7 @@ class Floor:
         ]
         self.serials = dict.fromkeys(self.delivery.lanes, 0)
         self.largest = max(sizes, default=0)
-        self.take(self.delivery.loaded(rows, self.now, exhausted=True))
+        self.take(self.delivery.loaded(1, rows, self.now, exhausted=True))
 
     def take(self, effects: list[object]) -> None:
         """Check each batch that goes out."""

@@ -5,8 +5,9 @@ from typing import Any
 from zgrid.protocol import agent_effects
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
-from zgrid.protocol.effects import Charge, Reply, Send
+from zgrid.protocol.effects import Bury, Charge, Reply, Send, Settle
 from zgrid.protocol.flow import Terms
+from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
 from zgrid.protocol.messages import Beat, Bye, Code, Hello, Jobs, Outcomes, Welcome, Who
 from zgrid.protocol.ventilator import Ventilator
@@ -29,7 +30,7 @@ def served(jobs: int, lanes: int, terms: Terms | None = None) -> tuple[Ventilato
         machine._workers.heard(lane.peer, 100.0)
     machine.tick(100.0)
     rows = [Row(seq, bytes(16), f"file:///{seq}", 1, 0, 0, 0, 1, 0) for seq in range(1, jobs + 1)]
-    return machine, machine.delivery.loaded(rows, 100.0, exhausted=True)
+    return machine, machine.delivery.loaded(1, rows, 100.0, exhausted=True)
 
 
 def charged(effects: list[Any]) -> list[int]:
@@ -77,6 +78,78 @@ def test_a_leaving_workers_jobs_are_innocent() -> None:
     machine, _ = served(2, 1)
     machine.received(b"peer1", Beat(boot=BOOT, lane=1, leaving=True), 100.4)
     assert charged(machine.lane_down(1, 100.5, "disconnected")) == []
+
+
+def withdraw(machine: Ventilator, seqs: list[int], state: State) -> list[Any]:
+    """Have people close these jobs."""
+    return machine.delivery.withdrawn(seqs, state, 100.2)
+
+
+def test_a_withdrawn_job_keeps_its_place_at_the_worker_until_it_is_reported() -> None:
+    """The child is busy with it all the same; what it makes of it is late, and nothing is charged or sent again."""
+    machine, _ = served(3, 1)
+    lane = machine.delivery.lanes[1]
+    withdraw(machine, [1, 3], State.CANCELLED)
+    assert list(lane.sent) == [1, 2]
+    assert list(machine.delivery.window.jobs) == [2]
+    crashed = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1], attempts=[1], codes=bytes([Code.CRASHED]))
+    assert charged(machine.received(b"peer1", crashed, 100.3)) == []
+    assert list(lane.sent) == [2]
+    assert (lane.unsettled_bytes, machine.delivery.late["outcome"]) == (1, 1)
+
+
+def test_a_withdrawn_job_that_was_stored_is_stored() -> None:
+    """The sink's row is there, whatever people decided while the result was under way."""
+    machine, _ = served(1, 1)
+    finished = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1], attempts=[1], codes=bytes([Code.FINISHED]))
+    machine.received(b"peer1", finished, 100.1)
+    withdraw(machine, [1], State.BURIED)
+    assert not machine.delivery.finished[0]
+    assert machine.delivery.lanes[1].unsettled_bytes == 0
+    assert Settle([1], State.STORED, None) in machine.delivery.stored([1], 100.3)
+
+
+def test_a_job_brought_back_to_the_worker_that_still_runs_it_counts_once() -> None:
+    """Cancelled and taken up again while it runs: its bytes count once, and the first attempt's report is late."""
+    machine, _ = served(1, 1)
+    lane = machine.delivery.lanes[1]
+    withdraw(machine, [1], State.CANCELLED)
+    machine.delivery.accepted([Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0, spent=1)], 100.3)
+    assert (list(lane.sent), lane.sent[1].attempt, lane.unsettled_bytes) == ([1], 2, 1)
+    old = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1], attempts=[1], codes=bytes([Code.FAILED]))
+    machine.received(b"peer1", old, 100.4)
+    assert list(lane.sent) == [1]
+
+
+def test_nothing_of_a_paused_chain_goes_out() -> None:
+    """A chain, or all of them: what is at the worker stays there, more does not come until it is resumed."""
+    machine, _ = served(0, 1)
+    delivery = machine.delivery
+    delivery.chains = {1: "null", 2: "null:x=1"}
+    delivery.pause("null")
+    rows = [Row(seq, bytes(16), f"file:///{seq}", 1, 0, 0, 0, 1 + seq % 2, 0) for seq in (1, 2)]
+    for chain in (1, 2):
+        delivery.loaded(chain, [row for row in rows if row.chain == chain], 100.1, exhausted=True)
+    assert list(delivery.lanes[1].sent) == [1]
+    assert delivery.out.waiting() == ["chain null: it is paused"]
+    delivery.pause(None)
+    delivery.resume("null", 100.2)
+    assert list(delivery.lanes[1].sent) == [1]
+    assert "the ventilator is paused: zgrid resume lets it go on" in machine.waiting()
+    delivery.resume(None, 100.3)
+    assert list(delivery.lanes[1].sent) == [1, 2]
+
+
+def test_a_jobs_own_terms_are_kept() -> None:
+    """Jobs of different time-to-run go out in different messages, and a job's own number of attempts decides."""
+    machine, _ = served(0, 1)
+    rows = [
+        Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0, ttr_ms=50, attempts_max=1),
+        Row(2, bytes(16), "file:///2", 1, 0, 0, 0, 1, 0),
+    ]
+    sent = [effect for effect in machine.delivery.loaded(1, rows, 100.0, exhausted=True) if isinstance(effect, Send)]
+    assert [[job.seq for job in effect.jobs] for effect in sent] == [[1], [2]]
+    assert [effect.seq for effect in machine.lane_down(1, 101.0, "died") if isinstance(effect, Bury)] == [1]
 
 
 def test_who_hands_jobs_back_gets_no_more() -> None:

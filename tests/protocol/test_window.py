@@ -22,7 +22,8 @@ def row(seq: int, priority: int = 0, chain: int = 1) -> Row:
 def filled(*rows: Row) -> Window:
     """Return a window over a ledger that has just these."""
     window = Window(TERMS)
-    window.load(list(rows), exhausted=True)
+    for chain in {one.chain for one in rows}:
+        window.load(chain, [one for one in rows if one.chain == chain], exhausted=True)
     return window
 
 
@@ -62,7 +63,7 @@ def test_what_was_closed_a_moment_ago_is_not_read_back() -> None:
     window = filled(row(1), row(2))
     assert order(window, 1) == [1, 2]
     window.drop(1)
-    window.load([row(1), row(3)], exhausted=True)
+    window.load(1, [row(1), row(3)], exhausted=True)
     assert order(window, 1) == [3]
 
 
@@ -80,9 +81,19 @@ def test_urgent_jobs_push_others_out() -> None:
     window = filled(*[row(seq, 9) for seq in range(1, 5)])
     window.accept([row(seq, 0) for seq in range(5, 12)])
     assert window.ready == TERMS.ready_max
-    assert not window.exhausted
+    assert not window.shelves[1].exhausted
     assert order(window, 1) == [5, 6, 7, 8]
-    assert window.wants()
+    assert window.wants() == [1]
+
+
+def test_a_job_that_was_dropped_and_came_back_goes_to_the_disk_once() -> None:
+    """Its old place is still in the heap when urgent jobs push it out: simulation, seed 51."""
+    window = filled(*[row(seq, 9) for seq in range(1, 5)])
+    window.drop(4)
+    window.accept([row(4, 9)])
+    window.accept([row(seq, 0) for seq in range(5, 12)])
+    assert order(window, 1) == [5, 6, 7, 8]
+    assert 4 not in window.jobs
 
 
 def test_jobs_handed_back_behind_the_cursor_hide_none_in_front_of_them() -> None:
@@ -95,8 +106,30 @@ def test_jobs_handed_back_behind_the_cursor_hide_none_in_front_of_them() -> None
         job.state = State.READY
         window.back(job)
     window.accept([row(20, -2), row(21, -2)])
-    assert window.cursor == (-1, 14)
+    assert window.cursor(1) == (-1, 14)
     assert order(window, 1) == [20, 21, 1, 2]
+
+
+def test_a_chain_that_nobody_takes_keeps_no_other_on_the_disk() -> None:
+    """However many jobs of a paused chain wait in front: those of another are in memory, too."""
+    window = filled(*[row(seq, chain=1) for seq in range(1, 5)])
+    window.accept([row(seq, chain=1) for seq in range(5, 50)])
+    window.accept([row(50, chain=2)])
+    assert window.wants() == [2]
+    window.load(2, [row(50, chain=2)], exhausted=True)
+    assert order(window, 2) == [50]
+
+
+def test_chains_that_are_done_take_no_room() -> None:
+    """A ledger may have seen a thousand chains: those without open jobs are forgotten, and come back when needed."""
+    window = Window(TERMS)
+    window.know(range(1000))
+    for chain in window.wants():
+        window.load(chain, [], exhausted=True)
+    assert window.wants() == []
+    assert not window.shelves
+    window.accept([row(1, chain=7)])
+    assert window.wants() == [7]
 
 
 def test_places_of_closed_jobs_do_not_gather() -> None:
@@ -105,7 +138,7 @@ def test_places_of_closed_jobs_do_not_gather() -> None:
     for seq in range(2, 500):
         window.accept([row(seq)])
         window.drop(seq)
-    assert sum(map(len, window.heaps.values())) <= 2 * TERMS.ready_max
+    assert len(window.shelves[1].heap) <= 2 * TERMS.ready_max
     assert order(window, 1) == [1]
 
 
@@ -131,22 +164,27 @@ class AgainstTheLedger(RuleBasedStateMachine):
         self.window.accept(rows)
 
     @precondition(lambda self: self.window.wants())
-    @rule()
-    def refill(self) -> None:
-        """The ledger gives what is behind the cursor."""
-        places = sorted((one.priority, one.seq) for one in self.ledger.values())
-        behind = places[bisect_right(places, self.window.cursor) :][: TERMS.ready_max]
-        self.window.load([self.ledger[seq] for _, seq in behind], exhausted=len(behind) < TERMS.ready_max)
+    @rule(data=st.data())
+    def refill(self, data: st.DataObject) -> None:
+        """The ledger gives what is behind a chain's cursor."""
+        chain = data.draw(st.sampled_from(self.window.wants()))
+        room = self.window.room
+        places = sorted((one.priority, one.seq) for one in self.ledger.values() if one.chain == chain)
+        behind = places[bisect_right(places, self.window.cursor(chain)) :][:room]
+        self.window.load(chain, [self.ledger[seq] for _, seq in behind], exhausted=len(behind) < room)
 
     @rule()
     def send(self) -> None:
-        """The first job goes out, and it is the first of all that are not out yet."""
-        job = self.window.head(list(self.window.heaps))
+        """The first job goes out, and it is the first of all of its chains that are not out yet."""
+        chains = [chain for chain in self.window.shelves if self.window.head([chain])]
+        job = self.window.head(chains)
         if job is None:
             assert self.window.ready == 0
             assert self.window.wants() or len(self.out) == len(self.ledger)
             return
-        waiting = min((one.priority, one.seq) for one in self.ledger.values() if one.seq not in self.out)
+        waiting = min(
+            (one.priority, one.seq) for one in self.ledger.values() if one.seq not in self.out and one.chain in chains
+        )
         assert (job.priority, job.seq) == waiting
         self.window.pop(job)
         job.state = State.SENT
@@ -175,14 +213,14 @@ class AgainstTheLedger(RuleBasedStateMachine):
         ready = [job for job in self.window.jobs.values() if job.state is State.READY]
         assert self.window.ready == len(ready)
         for job in ready:
-            assert (job.priority, job.seq) in self.window.heaps[job.chain]
+            assert (job.priority, job.seq) in self.window.shelves[job.chain].heap
         assert self.window.jobs.keys() <= self.ledger.keys()
 
     @invariant()
     def memory_is_bounded(self) -> None:
         """Ready jobs are bounded by the setting and by what came back from workers."""
         self.back_most = max(self.back_most, len(self.out))
-        assert self.window.ready <= 2 * TERMS.ready_max + self.back_most
+        assert self.window.ready <= 2 * (TERMS.ready_max + 2 * self.window.room) + self.back_most
 
 
 TestAgainstTheLedger = AgainstTheLedger.TestCase

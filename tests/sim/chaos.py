@@ -75,7 +75,7 @@ class Chaos:
         self.rng = grid.rng
         bad: list[Callable[[], None]] = [
             self.kill_worker, self.kill_ventilator, self.kill_sink, self.kill_child, self.freeze, self.suspend,
-            self.cut_control, self.cut_lane, self.stall, self.fill_disk, self.leave, self.weather,
+            self.cut_control, self.cut_lane, self.stall, self.fill_disk, self.leave, self.weather, self.hands,
         ]  # fmt: skip
         # Most grids meet a few kinds of trouble only: that leaves the rest of them strict.
         self.bad = self.rng.sample(bad, self.rng.choice((1, 2, 3, 5, len(bad))))
@@ -173,6 +173,11 @@ class Chaos:
             self.grid.work.struck(worker)  # the word that it leaves may be lost, or come too late
             worker.leave()
             self.grid.clock.after(self.rng.choice((0.5, 4.0)), worker.start)
+
+    def hands(self) -> None:
+        """People bury, cancel, kick, retry, put, pause and resume."""
+        for _ in range(self.rng.randrange(1, 4)):
+            self.rng.choice(self.grid.ventilators).hands.act()
 
     def weather(self) -> None:
         """The control connections become hostile, or calm again."""

@@ -86,14 +86,15 @@ class Checks:
             assert entry.state in CLOSED, f"{name} is still {entry.state.name}"
             wanted = self._wanted(kind_of(row.uri))
             strikes = self.grid.work.strikes(ventilator, row.seq)
-            attempts_max = ventilator.terms.attempts_max
-            if entry.state is not wanted:
+            attempts_max = row.attempts_max or ventilator.terms.attempts_max
+            hands = ventilator.hands.touched.get(row.seq, set())
+            if entry.state is not wanted and not self._by_hand(entry.state, hands):
                 innocent = kind_of(row.uri) in INNOCENT
-                charged = attempts_max if innocent else 1
+                charged = attempts_max if innocent else min(1, attempts_max - 1)
                 excused = entry.state is State.BURIED and strikes >= charged
                 # A poison job's child and agent can die together; nothing else may turn one end into another.
                 assert excused, f"{name} is {entry.state.name} instead of {wanted.name}, {strikes} strikes"
-            if entry.state is State.BURIED and kind_of(row.uri) != "fail":
+            if entry.state is State.BURIED and kind_of(row.uri) != "fail" and "bury" not in hands:
                 assert row.failures >= attempts_max, f"{name} was buried after {row.failures} failures"
             if kind_of(row.uri) in INNOCENT:
                 assert row.failures <= strikes, f"{name}, innocent, was charged {row.failures} times, {strikes} strikes"
@@ -101,6 +102,11 @@ class Checks:
         counts = ventilator.ledger.counts()
         for state in counts:
             assert counts[state] == sum(entry.state is state for entry in entries.values()), state
+
+    @staticmethod
+    def _by_hand(state: State, hands: set[str]) -> bool:
+        """Whether people may have brought a job to this end."""
+        return (state is State.CANCELLED and "cancel" in hands) or (state is State.BURIED and "bury" in hands)
 
     @staticmethod
     def _wanted(kind: str) -> State:
@@ -120,7 +126,7 @@ class Checks:
         assert not delivery.window.jobs, f"jobs left in memory: {list(delivery.window.jobs)}"
         assert not delivery.window.ready
         assert not any(delivery.finished)
-        assert sum(map(len, delivery.window.heaps.values())) <= 3 * ventilator.terms.ready_max
+        assert sum(len(shelf.heap) for shelf in delivery.window.shelves.values()) <= 3 * ventilator.terms.ready_max
         assert set(machine._workers._heard) == workers
         for lane in delivery.lanes.values():
             check_lane(delivery, lane)
@@ -132,20 +138,20 @@ class Checks:
     def _sinks(self) -> None:
         """One row for each stored key, at the sink that the key names, and none for others."""
         stored: set[bytes] = set()
-        buried: set[bytes] = set()
+        aside: set[bytes] = set()
         for ventilator in self.grid.ventilators:
             for entry in ventilator.ledger._jobs.values():
                 if entry.state is State.STORED:
                     stored.add(entry.row.key)
-                if entry.state is State.BURIED:
-                    buried.add(entry.row.key)
+                if entry.state in (State.BURIED, State.CANCELLED):
+                    aside.add(entry.row.key)
         for number, sink in enumerate(self.grid.sinks):
             mine = {key for key in stored if key[0] % len(self.grid.sinks) == number}
             rows = set(sink.store.rows)
             assert mine <= rows, f"{sink.name} lacks {len(mine - rows)} rows of stored jobs"
-            # A job can be buried for its workers' deaths while a result of it is under way: its row stays.
+            # A job can be buried or cancelled while a result of it is under way, and the sink's word be lost: it stays.
             late = rows - mine
-            assert late <= buried & self.grid.work.kept, f"{sink.name} has {len(late)} rows of jobs that are not stored"
+            assert late <= aside & self.grid.work.kept, f"{sink.name} has {len(late)} rows of jobs that are not stored"
             intake = sink.machine
             assert intake.idle
             assert not intake.held_bytes
@@ -168,7 +174,7 @@ def check_window(delivery: Delivery, back: int) -> None:
     """Each job in memory is exactly where its state says. ``back``: how many may have come back from workers."""
     window = delivery.window
     ready = sent = finished = 0
-    places = {place for heap in window.heaps.values() for place in heap}
+    places = {place for shelf in window.shelves.values() for place in shelf.heap}
     for seq, job in window.jobs.items():
         if job.state is State.READY:
             ready += 1
@@ -184,8 +190,8 @@ def check_window(delivery: Delivery, back: int) -> None:
             assert delivery.finished[delivery.sink_of(job)].get(seq) is job
     assert window.ready == ready, f"window.ready is {window.ready}, {ready} jobs are READY"
     assert finished == sum(map(len, delivery.finished)), "finished jobs that are not in memory"
-    ready_max = delivery.terms.ready_max
-    assert ready <= 2 * ready_max + back, f"{ready} ready jobs in memory, ready_max is {ready_max}"
+    most = 2 * (delivery.terms.ready_max + window.room * len(window.shelves)) + back
+    assert ready <= most, f"{ready} ready jobs in memory, at most {most} are allowed"
 
 
 def check_lane(delivery: Delivery, lane: Lane) -> None:

@@ -11,6 +11,7 @@ from zgrid.protocol.job import KEY_BYTES, Offer
 from zgrid.protocol.messages import Results
 from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
+from zgrid.store.rows import JobTerms
 
 
 class LedgerDisk:
@@ -21,7 +22,12 @@ class LedgerDisk:
     """
 
     def __init__(
-        self, clock: Clock, rng: Random, ledger: MemoryLedger, commit_s: float, accepted: Callable[[list[Row]], None]
+        self,
+        clock: Clock,
+        rng: Random,
+        ledger: MemoryLedger,
+        commit_s: float,
+        accepted: Callable[[list[Row], list[Row]], None],
     ) -> None:
         self.ledger = ledger
         self.committing = False
@@ -32,17 +38,24 @@ class LedgerDisk:
         self._waiting: deque[Callable[[], object]] = deque()
         self._reads: deque[Callable[[], object]] = deque()
         self._rows: list[Row] = []
+        self._delayed: list[Row] = []
+        self._told: list[Callable[[], object]] = []
         self._epoch = 0
 
     def enter(self, entry: Callable[[], object]) -> None:
         """Write something, in order, at the next turn at the latest."""
         self._waiting.append(entry)
 
-    def accept(self, offers: list[Offer], chain: str, priority: int, now_ms: int) -> None:
+    def tell(self, call: Callable[[], object]) -> None:
+        """Call this once everything that was entered so far is on disk."""
+        self._told.append(call)
+
+    def accept(self, offers: list[Offer], chain: str, terms: JobTerms, now_ms: int) -> None:
         """Accept what is new of these."""
 
         def entry() -> None:
-            self._rows += self.ledger.accept(offers, self.ledger.chain_id(chain), now_ms, priority)
+            rows = self.ledger.accept(offers, self.ledger.chain_id(chain), now_ms, terms)
+            (self._rows if terms.due_ms is None else self._delayed).extend(rows)
 
         self.enter(entry)
 
@@ -78,6 +91,8 @@ class LedgerDisk:
         self._waiting.clear()
         self._reads.clear()
         self._rows.clear()
+        self._delayed.clear()
+        self._told.clear()
         self._epoch += 1
 
     def _done(self, epoch: int) -> None:
@@ -88,8 +103,12 @@ class LedgerDisk:
 
     def _announce(self) -> None:
         rows, self._rows = self._rows, []
-        if rows:
-            self._accepted(rows)
+        delayed, self._delayed = self._delayed, []
+        if rows or delayed:
+            self._accepted(rows, delayed)
+        told, self._told = self._told, []
+        for call in told:
+            call()
 
 
 class SimStore:

@@ -141,6 +141,8 @@ class Grid:
         for control in self.controls:
             control.resume()
             control.connect()
+        for ventilator in self.ventilators:
+            ventilator.hands.let_go()
 
     @property
     def controls(self) -> list[Control]:
@@ -173,6 +175,8 @@ class Grid:
     def settle(self, within_s: float = SETTLE_S) -> None:
         """Heal everything, wait until all jobs have ended and all is quiet, and check every invariant."""
         self.heal()
+        # What people have kicked or put may be poison, and each try at it costs a child its time-to-run.
+        within_s += sum(10.0 * (len(one.hands.touched) + len(one.hands.put)) for one in self.ventilators)
         deadline = self.clock.now + within_s
         assert self.clock.run(deadline, lambda: self.settled), f"not settled within {within_s:g} s: {self.story()}"
         self.clock.run(min(deadline, self.clock.now + 60.0), lambda: self.quiet)

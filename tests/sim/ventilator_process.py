@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from disk import LedgerDisk
+from hands import Hands
 from net import Control, Pipe
 from process import Process
 
@@ -15,6 +16,7 @@ from zgrid.protocol.messages import Jobs, Message
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
+from zgrid.store.rows import JobTerms
 
 if TYPE_CHECKING:
     from grid import Grid
@@ -57,6 +59,7 @@ class VentilatorProcess(Process):
         self.refuse_lanes = 0.0
         self.feed_s = 0.01
         self._fed = 0
+        self.hands = Hands(self)
         self._performers = {
             fx.Reply: self._reply,
             fx.OpenLane: self._open_lane,
@@ -116,7 +119,10 @@ class VentilatorProcess(Process):
     def _due(self) -> None:
         rows = self.ledger.due(self.now_ms())
         if rows:
-            self.perform(self.machine.delivery.accepted(rows, self.clock.now))
+            self.disk.tell(partial(self.call, self.life, self._tell_due, rows))
+
+    def _tell_due(self, rows: list[Row]) -> None:
+        self.perform(self.machine.delivery.accepted(rows, self.clock.now))
 
     # -- the source
 
@@ -130,12 +136,12 @@ class VentilatorProcess(Process):
                     break
                 batch.append(following[0])
             self._fed += len(batch)
-            self.disk.accept(batch, chain, priority, self.now_ms())
+            self.disk.accept(batch, chain, JobTerms(priority), self.now_ms())
             self.later(self.feed_s, self._feed)
 
-    def _accepted(self, rows: list[Row]) -> None:
-        """From here on none of these may be lost."""
-        self.accepted.update(row.key for row in rows)
+    def _accepted(self, rows: list[Row], delayed: list[Row]) -> None:
+        """From here on none of these may be lost; the delayed ones come later."""
+        self.accepted.update(row.key for row in (*rows, *delayed))
         self.call(self.life, self._tell_accepted, rows)
 
     def _tell_accepted(self, rows: list[Row]) -> None:
@@ -226,7 +232,7 @@ class VentilatorProcess(Process):
             ledger=self.ledger.ledger_id,
             lane=effect.lane,
             chain=self.machine.delivery.chains[jobs[0].chain],
-            ttr_ms=self.terms.ttr_ms,
+            ttr_ms=jobs[0].ttr_ms or self.terms.ttr_ms,
             single=effect.single,
             seqs=[job.seq for job in jobs],
             attempts=[job.attempt for job in jobs],
@@ -281,10 +287,10 @@ class VentilatorProcess(Process):
 
     def _refill(self, effect: fx.Refill) -> None:
         def read() -> None:
-            rows = self.ledger.next_open(effect.after, effect.limit)
+            rows = self.ledger.next_open(effect.chain, effect.after, effect.limit)
             self.grid.trace(self, "reads", rows)
             exhausted = len(rows) < effect.limit
-            self.perform(self.machine.delivery.loaded(rows, self.clock.now, exhausted=exhausted))
+            self.perform(self.machine.delivery.loaded(effect.chain, rows, self.clock.now, exhausted=exhausted))
 
         self.disk.read(read)
 

@@ -187,6 +187,13 @@ class Child:
                 return part.batch, self.token - part.batch.token
         return None
 
+    def image(self, token: int | None) -> Frame | None:
+        """Return the bytes of the image that it was given under this token; None where it had to read them itself."""
+        for part in self.ranges:
+            if token is not None and part.start <= token - part.batch.token < part.stop and part.batch.images:
+                return part.batch.images[token - part.batch.token]
+        return None
+
     def overdue(self, now: float) -> float | None:
         """Return the time-to-run, in seconds, that it overran; None when it did not, or has nothing to do.
 

@@ -19,7 +19,7 @@ from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged
-from zgrid.protocol.window import Row, Window
+from zgrid.protocol.window import START, Place, Row, Window
 
 
 class Delivery:
@@ -36,7 +36,7 @@ class Delivery:
         self._asked_at = 0.0
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
-        self._refilling: tuple[int, int] | None = None
+        self._refilling: dict[int, Place] = {}
         self._charged = Charged()
 
     @property
@@ -46,7 +46,9 @@ class Delivery:
 
     @chains.setter
     def chains(self, texts: dict[int, str]) -> None:
+        new = texts.keys() - self.out.chains.keys()
         self.out.chains = texts
+        self.window.know(new)
 
     # -- jobs come in
 
@@ -55,12 +57,11 @@ class Delivery:
         self.window.accept(rows)
         return self.dispatch(now)
 
-    def loaded(self, rows: list[Row], now: float, *, exhausted: bool) -> list[Effect]:
-        """The ledger answered a Refill; ``exhausted`` when there is nothing behind these."""
+    def loaded(self, chain: int, rows: list[Row], now: float, *, exhausted: bool) -> list[Effect]:
+        """The ledger answered a Refill; ``exhausted`` when there is nothing of the chain behind these."""
         # If urgent jobs have pushed the cursor back meanwhile, these are not the next ones any more: ask again.
-        if self._refilling == self.window.cursor:
-            self.window.load(rows, exhausted=exhausted)
-        self._refilling = None
+        if self._refilling.pop(chain, START) == self.window.cursor(chain):
+            self.window.load(chain, rows, exhausted=exhausted)
         return self.dispatch(now)
 
     def withdrawn(self, seqs: Iterable[int], state: State, now: float) -> list[Effect]:
@@ -297,9 +298,10 @@ class Delivery:
     def dispatch(self, now: float, lanes: Iterable[Lane] | None = None) -> list[Effect]:
         """Give ready jobs to whoever has room, and read more where few are left; see ``Dispatch.dispatch``."""
         effects = self.out.dispatch(now, lanes)
-        if self.window.wants() and self._refilling is None:
-            self._refilling = self.window.cursor
-            effects.append(Refill(self.window.cursor, self.terms.ready_max))
+        for chain in self.window.wants():
+            if chain not in self._refilling:
+                after = self._refilling[chain] = self.window.cursor(chain)
+                effects.append(Refill(chain, after, self.window.room))
         return effects
 
     def sink_of(self, job: Job) -> int:

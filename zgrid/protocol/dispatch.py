@@ -88,7 +88,7 @@ class Dispatch:
     def waiting(self) -> list[str]:
         """Say of each chain with ready jobs why nobody gets them: it is paused, or no worker here can do it."""
         sentences = []
-        for chain in self._window.heaps:
+        for chain in self._window.shelves:
             if self._window.head([chain]) is None:
                 continue
             text = self.chains.get(chain, "")
@@ -107,7 +107,7 @@ class Dispatch:
 
     def _give(self, lane: Lane, room: int, now: float, effects: list[Effect]) -> None:
         """Take up to ``room`` ready jobs that this lane can do, in messages of one chain and one manner each."""
-        chains = [chain for chain, heap in self._window.heaps.items() if heap and self._may(lane, chain)]
+        chains = [chain for chain, shelf in self._window.shelves.items() if shelf.heap and self._may(lane, chain)]
         while room > 0:
             room = min(room, self._worth(lane, chains, now))
             batch, single = self._batch(lane, chains, min(room, self.terms.batch_jobs_max))
@@ -127,16 +127,16 @@ class Dispatch:
         would have done by the time at which all together have done all, at their measured paces; whoever would be the
         first to finish one more job always gets that one, so no job waits for nobody.
         """
-        window = self._window
-        if not window.exhausted or not lane.pace.per_s:
-            return window.ready
-        head = window.head(chains)
+        head = self._window.head(chains)
         if head is None:
             return 0
+        shelf = self._window.shelves[head.chain]
+        if not shelf.exhausted or not lane.pace.per_s:
+            return self._window.ready
         outlook = self._outlook(head.chain, now)
         if not outlook.per_s:
-            return window.ready
-        end_s = max((window.ready + outlook.jobs) / outlook.per_s, outlook.first_s)
+            return self._window.ready
+        end_s = max((shelf.ready + outlook.jobs) / outlook.per_s, outlook.first_s)
         if _next_s(lane) > end_s:
             return 0
         return max(1, int(end_s * lane.per_s) - len(lane.sent))

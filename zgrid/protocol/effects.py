@@ -85,8 +85,9 @@ class Record(NamedTuple):
 
 
 class Refill(NamedTuple):
-    """Read up to ``limit`` more open jobs behind ``after`` (priority, seq) from the ledger (``loaded``)."""
+    """Read up to ``limit`` more open jobs of a chain behind ``after`` (priority, seq) from the ledger (``loaded``)."""
 
+    chain: int
     after: tuple[int, int]
     limit: int
 

@@ -215,6 +215,9 @@ class Lane:
             self.pace.begun(now)
             self.head_since = now
         for job in jobs:
+            before = self.sent.pop(job.seq, None)
+            if before is not None:  # withdrawn and brought back while it runs here: only the new attempt counts
+                self.unsettled_bytes -= before.size
             self.sent[job.seq] = job
             job.sent_at = now
             self.unsettled_bytes += job.size
