@@ -55,6 +55,14 @@ def _wait(image: Image, argument: str) -> None:
         threading.Event().wait(0.002)
 
 
+def _flaky(image: Image, argument: str) -> Outcome | None:
+    """Have trouble until the file that ``argument`` names is there, which the first trouble makes."""
+    if os.path.exists(argument):
+        return None
+    with open(argument, "x"):
+        return Fail("it was not there yet", transient=True)
+
+
 def _touches(image: Image, argument: str) -> None:
     for number in range(4):
         touch(number / 4)
@@ -148,6 +156,7 @@ _ACTIONS = {
     "exit": lambda image, argument: os._exit(int(argument)),
     "leave": lambda image, argument: sys.exit(4),
     "spin": _spin,
+    "flaky": _flaky,
     "wait": _wait,
     "touches": _touches,
     "eat": _eat,

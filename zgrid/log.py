@@ -47,6 +47,9 @@ class Event(StrEnum):
     FILE_PASSED_OVER = "file_passed_over", "a file in a source is not offered, and why"
     LANE_OPENED = "lane_opened", "the ventilator has bound the socket of one worker"
     CHAIN_WAITING = "chain_waiting", "jobs wait because no worker that is there has all filters of their chain"
+    PAUSED = "paused", "somebody has stopped the ventilator, or one chain of it, from sending jobs"
+    RESUMED = "resumed", "somebody lets the ventilator, or one chain of it, send jobs again"
+    BY_HAND = "by_hand", "somebody has buried, cancelled, kicked or retried jobs: which of it, and how many"
     SETTLED = "settled", "every accepted job is stored, discarded, buried or cancelled"
 
     WORKER_JOINED = "worker_joined", "a worker said hello and was given a lane"
@@ -127,10 +130,14 @@ class Log:
 
 
 class Output:
-    """Where lines go. A log that cannot be written never stops the grid: what is lost is counted and told later."""
+    """Where lines go. A log that cannot be written never stops the grid: what is lost is counted and told later.
 
-    def __init__(self, stream: IO[str]) -> None:
+    ``fields``: what every line has; here the line about lost ones needs them.
+    """
+
+    def __init__(self, stream: IO[str], fields: Mapping[str, object]) -> None:
         self._stream = stream
+        self._fields = dict(fields)
         self.is_terminal = stream.isatty()
         try:
             self._handle: int | None = stream.fileno()
@@ -150,7 +157,7 @@ class Output:
         """Write whole lines, past Python's buffers, so that a full disk cannot leave half of them for later."""
         lost = text.count(b"\n")
         if self._lost:
-            told = {"time": _now(), "level": "warning", "event": Event.LOG_LOST, "lines": self._lost}
+            told = {"time": _now(), "level": "warning", "event": Event.LOG_LOST, **self._fields, "lines": self._lost}
             text = (b"\n" if self._is_torn else b"") + _dump(told) + b"\n" + text
         rest = memoryview(text)
         try:
@@ -233,7 +240,8 @@ def configure(role: str, instance: str, level: str = "info", stream: IO[str] | N
     ``level`` is debug, info, warning or error; ``stream`` is standard error unless given. Lines are JSON where it is no
     terminal, and coloured where it is one (plain with NO_COLOR in the environment).
     """
-    log = Log(Output(stream or sys.stderr), LEVELS[level], {"role": role, "instance": instance})
+    fields = {"role": role, "instance": instance}
+    log = Log(Output(stream or sys.stderr, fields), LEVELS[level], fields)
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, _Library)]:
         root.removeHandler(old)
@@ -268,3 +276,17 @@ class RateLimit:
         while len(self._seen) > self._subjects_max:
             self._seen.popitem(last=False)
         return held
+
+    def release(self, event: str, subject: object, now: float, *, at_once: bool = False) -> int | None:
+        """Return how many lines were held back before the last one that was, when that may be written now; else None.
+
+        It may once the interval is over, or ``at_once``. A subject that was forgotten has nothing to wait for.
+        """
+        key = (event, subject)
+        last, held = self._seen.get(key, (None, 1))
+        if last is None:
+            return 0
+        if now - last < self._interval_s and not at_once:
+            return None
+        self._seen[key] = (now, 0)
+        return max(0, held - 1)

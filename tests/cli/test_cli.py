@@ -6,16 +6,20 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
 
 import zgrid
 from zgrid.cli import app, options, output, questions, status_of
+from zgrid.client import job_name
 from zgrid.errors import PeerError, SettingsError, StoreError
 from zgrid.settings import ROLES, flag_of, shown_of, variable_of
 
-COMMANDS = ["run", "ventilator", "worker", "sink", "status", "why", "models", "filters"]
+ROLES_AND_TOOLS = ["run", "ventilator", "worker", "sink", "status", "why"]
+BY_HAND = ["put", "jobs", "peek", "bury", "kick", "cancel", "retry", "pause", "resume", "drain"]
+COMMANDS = [*ROLES_AND_TOOLS, *BY_HAND, "models", "filters"]
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def test_help_names_every_command(zgrid_says, words):
     assert "..." not in out.partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS[:6], "models list", "models fetch", "filters list"])
+@pytest.mark.parametrize("command", [*ROLES_AND_TOOLS, *BY_HAND, "models list", "models fetch", "filters list"])
 def test_each_help_is_worth_reading(zgrid_says, command):
     """Each command says what it is for and has an example that stands on a line of its own."""
     status, out, _ = zgrid_says(*command.split(), "--help")
@@ -318,9 +322,9 @@ def test_job_may_be_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a b.jpg").touch()
     (tmp_path / "42").touch()
-    assert questions._job("a b.jpg") == f"file://{tmp_path}/a%20b.jpg"
+    assert job_name("a b.jpg") == job_name(Path("a b.jpg")) == f"file://{tmp_path}/a%20b.jpg"
     for job in ["42", "0f" * 16, "file:///x.jpg", "gone.jpg"]:
-        assert questions._job(job) == job
+        assert job_name(job) == job
 
 
 def test_table_is_aligned(capsys):

@@ -166,6 +166,7 @@ def test_log_that_cannot_be_written_stops_nobody():
         after = pipe.read(1 << 20).split(b"\n")
     told = next(json.loads(line) for line in after if b"log_lost" in line)
     assert 0 < told["lines"] < 20_000
+    assert list(told) == ["time", "level", "event", "role", "instance", "lines"]
     assert json.loads(after[-2])["event"] == "sink_up"
 
 

@@ -216,7 +216,7 @@ def test_bad_value_is_refused(model, flags, said):
     ("model", "missing", "said"),
     [
         (VentilatorSettings, "sink", "--sink is needed: where results go"),
-        (VentilatorSettings, "sources", "SOURCE is needed: folders"),
+        (RunSettings, "sources", "SOURCE is needed: folders"),
         (WorkerSettings, "ventilators", "ADDRESS is needed: the ventilators"),
         (RunSettings, "out", "--out is needed: the folder"),
     ],
@@ -225,6 +225,12 @@ def test_what_is_needed_is_named(model, missing, said):
     """What is missing is named as the command line calls it; an empty list is missing too."""
     for nothing in (None, []):
         assert said in refusal(model, **{missing: nothing})
+
+
+def test_ventilator_needs_no_source():
+    """A ventilator without sources takes what is put, and nothing else."""
+    assert made(VentilatorSettings, sources=None).sources == []
+    assert "--" not in made(VentilatorSettings, sources=None).arguments()
 
 
 def test_values_that_follow_from_others(tmp_path):

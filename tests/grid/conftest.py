@@ -4,6 +4,8 @@ import photographs
 import pytest
 from harness import Grid
 
+from zgrid import Client
+
 FAILED = pytest.StashKey[bool]()
 
 
@@ -22,6 +24,15 @@ def grid(tmp_path, request):
     grid = Grid(tmp_path)
     yield grid
     grid.end(failed=request.node.stash.get(FAILED, False))
+
+
+@pytest.fixture
+def client(grid):
+    """A client of a ventilator that has no sources, for the filter ``marked``; there is no worker and no sink yet."""
+    grid.ventilator(filter=["marked"])
+    grid.until(grid.status, what="the ventilator answers")
+    with Client(grid.address, 20_000) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

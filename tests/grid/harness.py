@@ -57,7 +57,7 @@ class Process:
         self.begun_at = len(self.text())
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "zgrid", self.role, *self.words],
+                [sys.executable, *self.grid.program, self.role, *self.words],
                 stdin=self.stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.role == "run" else log,
                 stderr=log,
@@ -115,7 +115,12 @@ class Process:
 
 
 class Grid:
-    """The processes of one test, in ``folder``. ``expected``: parts of lines in their logs that may be errors."""
+    """The processes of one test, in ``folder``. ``expected``: parts of lines in their logs that may be errors.
+
+    ``program``: what Python runs for each of them, in front of the role.
+    """
+
+    program = ("-m", "zgrid")
 
     def __init__(self, folder):
         self.folder = folder

@@ -3,13 +3,13 @@
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import photographs
 import pytest
+from strangers import listening_ports, rubbish, throw
 
 from zgrid.protocol.job import State
 
@@ -61,52 +61,6 @@ def test_memory_does_not_grow_with_the_queue(grid, tmp_path):
     assert {role: by for role, by in grown.items() if by >= GROWTH_BYTES_MAX // MIB} == {}
     assert {role: size for role, size in many_done.items() if size > RSS_BYTES_MAX[role]} == {}
     assert len(grid.rows()) == 10_000
-
-
-def listening_ports(pid):
-    """Return the TCP ports that a process listens at."""
-    inodes = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.add(os.readlink(link))
-        except FileNotFoundError:
-            continue
-    ports = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and f"socket:[{inode}]" in inodes:
-                ports.add(int(local.rpartition(":")[2], 16))
-    return ports
-
-
-ZMTP = b"\xff" + b"\0" * 7 + b"\x01\x7f\x03\x01NULL" + b"\0" * 16 + b"\x01" + b"\0" * 31
-"""How a peer of ZeroMQ 3.1 with the mechanism NULL begins: a server, which it should not be."""
-
-
-def rubbish(chance):
-    """Return what strangers may send: nothing, random bytes, a browser's words, a begun and a broken handshake."""
-    return [
-        b"",
-        chance.randbytes(1),
-        chance.randbytes(5000),
-        b"GET / HTTP/1.1\r\nHost: photos\r\n\r\n",
-        ZMTP[:10],
-        ZMTP + chance.randbytes(3000),
-        ZMTP[:10] + b"\x03\x00CURVE" + ZMTP[17:],
-        ZMTP + b"\x04\xff\xff\xff\xff\xff\xff\xff\xff" + chance.randbytes(100),
-    ]
-
-
-def throw(port, data):
-    """Connect to a port, send bytes, and go; whoever listens may hang up on us at any moment."""
-    with socket.create_connection(("127.0.0.1", port), 5.0) as link:
-        try:
-            link.sendall(data)
-            link.settimeout(0.05)
-            link.recv(100)
-        except OSError:
-            return
 
 
 def test_garbage_at_every_port_changes_nothing(grid, tmp_path):

@@ -1,5 +1,6 @@
 """What happens when a worker, or one of its children, dies or hangs: whose jobs, how soon, and at whose charge."""
 
+import hashlib
 import itertools
 import os
 import signal
@@ -104,6 +105,7 @@ def test_crash_costs_its_own_job_alone(grid, tmp_path):
     for evidence in why["evidence"]:
         assert evidence["detail"]["signal"] == 11
         assert "Segmentation fault" in evidence["detail"]["stderr"]
+        assert evidence["detail"]["digest"] == hashlib.sha256(bad.read_bytes()).hexdigest()
         assert evidence["detail"]["uri"].endswith(bad.name)
 
 

@@ -12,9 +12,11 @@ from typing import Annotated, NoReturn
 import typer
 
 import zgrid
-from zgrid.cli import inventory, questions, roles
+from zgrid.cli import halts, inspection, inventory, operations, questions, roles
+from zgrid.cli.logs import logs
 from zgrid.cli.output import OutputClosedError, say
-from zgrid.errors import EXIT_OK, EXIT_OURS, EXIT_SETTINGS, SettingsError, ZGridError
+from zgrid.cli.put import put
+from zgrid.errors import EXIT_OK, EXIT_OURS, EXIT_SETTINGS, DamagedError, SettingsError, ZGridError
 
 EXIT_INTERRUPTED = 130
 """Ctrl-C, as shells count it."""
@@ -27,7 +29,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (roles.run, roles.ventilator, roles.worker, roles.sink, questions.status, questions.why):
+for command in (
+    *(roles.run, roles.ventilator, roles.worker, roles.sink),
+    *(put, questions.status, questions.why, inspection.jobs, inspection.peek),
+    *(operations.bury, operations.kick, operations.cancel, operations.retry),
+    *(halts.pause, halts.resume, halts.drain),
+    logs,
+):
     app.command()(command)
 app.add_typer(inventory.models_app, name="models")
 app.add_typer(inventory.filters_app, name="filters")
@@ -58,6 +66,7 @@ def _app(
       zgrid sink                                            where the results should live
       zgrid ventilator /photos --sink tcp://results:5560    where the pictures are
       zgrid worker tcp://photos:5550                        wherever there is a CPU
+      zgrid put tcp://photos:5550 urgent.jpg --priority -1  from anywhere
 
     Every option is also a variable (ZGRID_TTR_MS for --ttr-ms) and a key (ttr_ms) of a TOML file given by --config.
     """
@@ -80,7 +89,7 @@ def status_of(arguments: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except ZGridError as error:
         _complain(str(error))
-        return EXIT_SETTINGS if isinstance(error, SettingsError) else EXIT_OURS
+        return EXIT_SETTINGS if isinstance(error, SettingsError | DamagedError) else EXIT_OURS
     except Exception as error:  # noqa: BLE001 - the edge of the program: the last place that can say anything
         return _unexpected(error)
     return result if isinstance(result, int) else EXIT_OK

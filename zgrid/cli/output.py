@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import IO
 
 import orjson
@@ -101,3 +102,11 @@ def span(milliseconds: object) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def moment(at_ms: object) -> str:
+    """Return a moment of the wall clock as people here write it, to the millisecond."""
+    if not isinstance(at_ms, int | float) or not 0 <= at_ms < 250_000_000_000_000:
+        return "-"
+    then = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
+    return then.isoformat(sep=" ", timespec="milliseconds")

@@ -1,26 +1,20 @@
 """The commands that ask a running ventilator: how it stands, and what became of one job."""
 
-# What speaks to the network is imported when it is needed, and help must be instant; \b keeps a help text's lines.
-# ruff: noqa: PLC0415, D301
+# \b keeps a help text's lines.
+# ruff: noqa: D301
 
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from zgrid.cli.output import clean, say, say_json, say_table, span
+from zgrid.cli.asking import Address, AsJson, Patience, connected
+from zgrid.cli.inspection import say_evidence, say_job
+from zgrid.cli.output import clean, moment, say, say_json, say_table, span
 from zgrid.errors import EXIT_OK, SettingsError
-from zgrid.settings import connectable
-
-Address = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="the ventilator's, such as tcp://HOST:5550", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="print the whole answer as JSON, for programs")]
-Patience = Annotated[int, typer.Option("--timeout-ms", metavar="MS", min=1, help="how long to wait for the answer")]
 
 _COUNTS = ("ready", "delayed", "sent", "finished", "stored", "discarded", "buried", "cancelled")
+_TALLIES = ("finished", "discarded", "failed", "troubled", "crashed", "overran", "released", "lost")
 
 
 def status(address: Address, as_json: AsJson = False, timeout_ms: Patience = 5000) -> int:
@@ -31,7 +25,8 @@ def status(address: Address, as_json: AsJson = False, timeout_ms: Patience = 500
       zgrid status tcp://photos.lan:5550
       zgrid status tcp://photos.lan:5550 --json | jq .counts.buried
     """
-    answer = _ask(address, {"what": "status"}, timeout_ms)
+    with connected(address, timeout_ms) as client:
+        answer = client.status()
     if as_json:
         say_json(answer)
     else:
@@ -56,7 +51,10 @@ def why(
     Example:
       zgrid why tcp://photos.lan:5550 /photos/2024/img_0042.jpg
     """
-    answer = _ask(address, {"what": "why", "job": _job(job)}, timeout_ms)
+    from zgrid.client import job_name  # noqa: PLC0415 - help must be instant
+
+    with connected(address, timeout_ms) as client:
+        answer = client.ask({"what": "why", "job": job_name(job)})
     if as_json:
         say_json(answer)
     if not answer.get("found"):
@@ -67,86 +65,95 @@ def why(
     return EXIT_OK
 
 
-def _ask(address: str, question: dict[str, str], timeout_ms: int) -> dict[str, Any]:
-    """Ask a ventilator. Raises ZGridError when nobody answers."""
-    try:
-        connectable(address)
-    except ValueError as error:
-        raise SettingsError(f"ADDRESS: {error}") from None
-    from zgrid.transport.client import ask
-
-    return ask(address, question, timeout_ms)
-
-
-def _job(job: str) -> str:
-    """Return what the ventilator knows a job by: a path on this machine becomes a URI, everything else stays."""
-    if job.isdecimal() or not os.path.exists(job):  # noqa: PTH110 - may be anything, also what is no path
-        return job
-    from zgrid.sources import path_to_uri
-
-    return path_to_uri(os.path.abspath(job))  # noqa: PTH100 - links must stay, as in the ledger
-
-
 def _say_status(address: str, answer: Mapping[str, Any]) -> None:
     """Print a status for people."""
     name, version = clean(answer.get("name")), clean(answer.get("version"))
     chain, up = clean(answer.get("chain")), span(answer.get("uptime_ms"))
     say(f"{name} at {address}, zgrid {version}, up {up}, chain: {chain}")
-    counts = answer.get("counts") or {}
     scanning = "and still scanning" if answer.get("scanning") else "scan finished"
     accepted, passed_over = clean(answer.get("accepted")), clean(answer.get("passed_over"))
     rate = clean(answer.get("rate_per_s"))
     say(f"{accepted} accepted, {passed_over} passed over, {scanning}; {rate} images settled each second")
+    for word in ("paused", "draining"):
+        if answer.get(word):
+            say(f"it is {word}")
     for sentence in answer.get("waiting") or []:
         say(f"waiting: {clean(sentence)}")
     say()
+    counts = answer.get("counts") or {}
     say_table(_COUNTS, [[counts.get(name, 0) for name in _COUNTS]], "jobs")
-    workers = answer.get("workers") or []
-    say()
-    if not workers:
-        say(f"no worker is here; start one with: zgrid worker {address}")
-    say_table(
-        (
-            "worker",
-            "host",
-            "procs",
-            "lane",
-            "state",
-            "sent",
-            "unstarted",
-            "finished",
-            "done",
-            "failed",
-            "per s",
-            "beat",
-        ),
-        [
-            [one.get(key) for key in ("name", "host", "procs", "lane", "state", "sent", "unstarted", "finished")]
-            + [one.get(key) for key in ("done", "failed", "rate_per_s")]
-            + [span(one.get("beat_age_ms"))]
-            for one in workers
-        ],
-        "workers",
-    )
+    _say_chains(answer)
+    _say_workers(address, answer)
     sinks = answer.get("sinks") or []
     say_table(
         ("sink", "state", "unsettled"), [[one.get(key) for key in ("address", "state", "unsettled")] for one in sinks]
     )
 
 
+def _say_chains(answer: Mapping[str, Any]) -> None:
+    """Print each chain, where there are several, or one is not the ventilator's or is paused."""
+    chains = answer.get("chains") or []
+    if len(chains) < 2 and not any(one.get("paused") for one in chains):
+        return
+    rows = []
+    for one in chains:
+        counts = one.get("counts") or {}
+        numbers = [counts.get(name, 0) for name in _COUNTS]
+        rows.append(
+            [one.get("chain"), *numbers, one.get("workers"), one.get("paused"), span(one.get("oldest_ready_ms"))]
+        )
+    say_table(("chain", *_COUNTS, "workers", "paused", "oldest ready"), rows, "chains")
+
+
+def _say_workers(address: str, answer: Mapping[str, Any]) -> None:
+    """Print who works, what each did over all its lives, and what runs."""
+    workers = answer.get("workers") or []
+    say()
+    if not workers:
+        say(f"no worker is here; start one with: zgrid worker {address}")
+    keys = ("name", "host", "procs", "lane", "state", "sent", "unstarted", "unsettled", "done", "rate_per_s")
+    say_table(
+        ("worker", *keys[1:-1], "per s", "beat"),
+        [[*[one.get(key) for key in keys], span(one.get("beat_age_ms"))] for one in workers],
+        "workers",
+    )
+    say_table(
+        ("worker", *_TALLIES, "first", "last"),
+        [
+            [
+                one.get("name"),
+                *[one.get(key) for key in _TALLIES],
+                moment(one.get("first_ms")),
+                moment(one.get("last_ms")),
+            ]
+            for one in workers
+            if one.get("first_ms") is not None
+        ],
+        "jobs of each, ever",
+    )
+    running = [(one, job) for one in workers for job in one.get("running") or []]
+    say_table(
+        ("worker", "job", "progress", "for"),
+        [
+            [one.get("name"), job.get("job"), _percent(job.get("progress")), span(job.get("for_ms"))]
+            for one, job in running
+        ],
+        "running",
+    )
+
+
+def _percent(progress: object) -> str:
+    return f"{progress:.0%}" if isinstance(progress, int | float) else "-"
+
+
 def _say_life(answer: Mapping[str, Any]) -> None:
-    """Print one job and its history for people."""
-    for key, value in (answer.get("job") or {}).items():
-        say(f"{clean(key)}: {clean(value)}")
+    """Print one job, its history, and what is known of its failures, for people."""
+    say_job(answer.get("job") or {})
+    counts = {name: number for name, number in (answer.get("counts") or {}).items() if number}
+    if counts.keys() - {"sent"} or counts.get("sent", 0) > 1:
+        say(f"so far: {clean(counts)}")
     say()
     keys = ("event", "worker", "lane", "attempt", "note")
-    rows = [[_time(step.get("at_ms")), *[step.get(key) for key in keys]] for step in answer.get("history") or []]
+    rows = [[moment(step.get("at_ms")), *[step.get(key) for key in keys]] for step in answer.get("history") or []]
     say_table(("time", *keys), rows)
-
-
-def _time(at_ms: object) -> str:
-    """Return a moment as people here write it, to the millisecond."""
-    if not isinstance(at_ms, int | float) or not 0 <= at_ms < 250_000_000_000_000:
-        return "-"
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
-    return moment.isoformat(sep=" ", timespec="milliseconds")
+    say_evidence(answer.get("evidence") or [])

@@ -4,15 +4,19 @@ Batches of one lane leave in the order they were asked for, because the order of
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
 from threading import local
 from typing import NamedTuple
 
-from zgrid.errors import SourceError
+from zgrid.errors import SourceError, StoreError
 from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
 from zgrid.sources import Reader
+from zgrid.store.reader import LedgerReader
+from zgrid.store.spool import is_put
 
 THREADS = 4
 LOADED_BYTES_MAX = 64 << 20
@@ -28,7 +32,7 @@ class Unreadable(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A batch with its images. ``failed``: those that could not be read, and are not among ``jobs``."""
+    """A batch with its images, or without any by reference. ``failed``: what cannot be read, and is not in ``jobs``."""
 
     lane: int
     single: bool
@@ -37,34 +41,60 @@ class Loaded(NamedTuple):
     failed: list[Unreadable]
 
 
-class Loader:
-    """Loads batches; ``take`` returns those that are ready to be sent, each lane's in order."""
+class _Part:
+    """A piece of a batch that becomes one message; ``future`` is None while it waits, and for one by reference."""
 
-    def __init__(self, wake: Callable[[], None], job_bytes_max: int) -> None:
+    __slots__ = ("batch", "future", "inline", "size")
+
+    def __init__(self, batch: Send, *, inline: bool) -> None:
+        self.batch = batch
+        self.inline = inline
+        self.size = sum(job.size for job in batch.jobs) if inline else 0
+        self.future: Future[Loaded] | None = None
+
+    def take(self) -> Loaded | None:
+        """Return it with its images, None while they are not there."""
+        if not self.inline:
+            return Loaded(self.batch.lane, self.batch.single, self.batch.jobs, [], [])
+        return self.future.result() if self.future is not None and self.future.done() else None
+
+
+class Loader:
+    """Loads batches; ``take`` returns those that are ready to be sent, each lane's in order.
+
+    ``by_reference``: workers read the images themselves; only what was put travels inline, from the ledger at
+    ``spool``, in messages of its own.
+    """
+
+    def __init__(self, wake: Callable[[], None], job_bytes_max: int, spool: Path, *, by_reference: bool) -> None:
         self._wake = wake
         self._job_bytes_max = job_bytes_max
+        self._spool = spool
+        self._by_reference = by_reference
         self._executor = ThreadPoolExecutor(THREADS, "loader")
         self._mine = local()
-        self._waiting: deque[Send] = deque()
-        self._loading: dict[int, deque[tuple[Future[Loaded], int]]] = {}
+        self._waiting: deque[_Part] = deque()
+        self._lanes: dict[int, deque[_Part]] = {}
         self._bytes = 0
 
     def load(self, batch: Send) -> None:
         """Load a batch when there is room for its images."""
-        self._waiting.append(batch)
+        for part in self._cut(batch):
+            self._lanes.setdefault(batch.lane, deque()).append(part)
+            if part.inline:
+                self._waiting.append(part)
         self._begin()
 
     def take(self) -> list[Loaded]:
         """Return what is ready. Never waits."""
         ready = []
-        for lane in list(self._loading):
-            futures = self._loading[lane]
-            while futures and futures[0][0].done():
-                future, size = futures.popleft()
-                self._bytes -= size
-                ready.append(future.result())
-            if not futures:
-                del self._loading[lane]
+        for lane in list(self._lanes):
+            parts = self._lanes[lane]
+            while parts and (loaded := parts[0].take()) is not None:
+                self._bytes -= parts.popleft().size
+                ready.append(loaded)
+            if not parts:
+                del self._lanes[lane]
         self._begin()
         return ready
 
@@ -72,26 +102,47 @@ class Loader:
         """Forget what is not loaded; it is in the ledger."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def _cut(self, batch: Send) -> Iterator[_Part]:
+        """Cut a batch where images that travel and images by reference meet: a message has either, and order counts."""
+        if not self._by_reference:
+            yield _Part(batch, inline=True)
+            return
+        for spooled, jobs in groupby(batch.jobs, lambda job: is_put(job.uri)):
+            yield _Part(Send(batch.lane, list(jobs), batch.single), inline=spooled)
+
     def _begin(self) -> None:
         while self._waiting and (not self._bytes or self._bytes < LOADED_BYTES_MAX):
-            batch = self._waiting.popleft()
-            size = sum(job.size for job in batch.jobs)
-            self._bytes += size
-            future = self._executor.submit(self._read, batch)
-            self._loading.setdefault(batch.lane, deque()).append((future, size))
-            future.add_done_callback(lambda _: self._wake())
+            part = self._waiting.popleft()
+            self._bytes += part.size
+            part.future = self._executor.submit(self._read, part.batch)
+            part.future.add_done_callback(lambda _: self._wake())
 
     def _read(self, batch: Send) -> Loaded:
-        reader = getattr(self._mine, "reader", None)
-        if reader is None:
-            reader = self._mine.reader = Reader(self._job_bytes_max)
         loaded = Loaded(batch.lane, batch.single, [], [], [])
         for job in batch.jobs:
             try:
-                image = reader.read(job.uri, job.size, job.mtime_ns)
+                image = self._image(job)
             except SourceError as error:
                 loaded.failed.append(Unreadable(job, str(error), error.transient))
             else:
                 loaded.jobs.append(job)
                 loaded.images.append(image)
         return loaded
+
+    def _image(self, job: Job) -> bytes:
+        """In a loader's thread: return an image from where it is. Raises SourceError."""
+        mine = self._mine
+        if not is_put(job.uri):
+            if not hasattr(mine, "reader"):
+                mine.reader = Reader(self._job_bytes_max)
+            image: bytes = mine.reader.read(job.uri, job.size, job.mtime_ns)
+            return image
+        try:
+            if not hasattr(mine, "ledger"):
+                mine.ledger = LedgerReader(self._spool)
+            spooled: bytes | None = mine.ledger.image(job.seq)
+        except StoreError as error:
+            raise SourceError(str(error), transient=True) from None
+        if spooled is None:
+            raise SourceError(f"{job.uri} is not in the ledger any more: put it again under another name")
+        return spooled

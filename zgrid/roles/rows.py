@@ -46,7 +46,7 @@ def lines_of(rows: Iterable[ImageRow], faces: Iterable[int]) -> list[dict[str, A
     return [
         {
             "job": row.seq, "uri": row.uri, "worker": row.worker, "attempt": row.attempt, "faces": count,
-            "wait_ms": round(row.wait_ms, 1), "work_ms": round(row.work_ms, 1),
+            "wait_ms": round(row.wait_ms, 1), "work_ms": round(row.work_ms, 1), "key": row.key.hex(),
         }
         for row, count in zip(rows, faces, strict=False)
     ]  # fmt: skip

@@ -1,18 +1,26 @@
 """SIGTERM and SIGINT, counted: the first asks a role to drain, the second to stop at once."""
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+
+from zgrid.errors import EXIT_OK
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """Counts requests to stop. ``asked`` is read by the loop, which ``wake`` makes turn."""
+    """Counts requests to stop. ``asked`` is read by the loop, which ``wake`` makes turn.
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    With ``last_words`` the second request ends the process at once, after that call: only for a role whose work is on
+    disk, or is told again, so that nothing is lost.
+    """
+
+    def __init__(self, wake: Callable[[], None], last_words: Callable[[], None] | None = None) -> None:
         self.asked = 0
         self._wake = wake
+        self._last_words = last_words
         self._before = {number: signal.signal(number, self._take) for number in STOPPING}
 
     def restore(self) -> None:
@@ -22,4 +30,7 @@ class Signals:
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.asked += 1
+        if self.asked > 1 and self._last_words is not None:
+            self._last_words()
+            os._exit(EXIT_OK)
         self._wake()

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any
 
 from zgrid import __version__
-from zgrid.errors import EXIT_OK, StoreError
+from zgrid.errors import EXIT_OK, FullError, StoreError
 from zgrid.log import Event, configure
 from zgrid.protocol import intake as fx
 from zgrid.protocol.effects import Log as LogEffect
@@ -16,6 +16,7 @@ from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
 from zgrid.protocol.messages import Answer, Question, Results
 from zgrid.roles.memory import tune_memory
+from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
 from zgrid.roles.signals import Signals
@@ -59,8 +60,10 @@ class SinkRole:
         self.telling = Telling(self.log)
         self.loop = Loop()
         stack.callback(self.loop.close)
-        self.signals = Signals(self.loop.wake)
+        self.signals = Signals(self.loop.wake, self._last_words)
         stack.callback(self.signals.restore)
+        self.notify = Notify()
+        stack.callback(self.notify.close)
         # The pictures first: that makes the folder in whose parent the database is by default.
         pictures = Pictures(settings.pictures)
         stack.callback(pictures.close)
@@ -79,6 +82,7 @@ class SinkRole:
         self._sweep: Iterator[int] | None = self.store.sweep()
         self._reading = True
         self._stop_at: float | None = None
+        self._failing: StoreError | None = None
         self._perform: dict[type, Callable[[Any], None]] = {
             fx.Store: self._put,
             fx.Lookup: self._look_up,
@@ -92,7 +96,12 @@ class SinkRole:
         self.loop.every(0.1, self._tick)
         self.loop.after = self._turned
         self.loop.due_s = lambda: self.machine.due_s(clock_now())
+        if self.notify.interval_s is not None:
+            self.loop.every(self.notify.interval_s, self._notify)
+        self.notify.ready()
         self.loop.run()
+        self.notify.stopping()
+        self.telling.catch_up(at_once=True)
         self.log.info(Event.STOPPED, status=EXIT_OK, stored=self.machine.counts["stored"])
         return EXIT_OK
 
@@ -146,10 +155,12 @@ class SinkRole:
         now = clock_now()
         if isinstance(done.token, fx.Store):
             if done.error is None:
+                self._failing = None
                 new, known = done.value
                 self.rate.add(new, now)
                 self._do(self.machine.stored(known, now))
             elif isinstance(done.error, StoreError):
+                self._failing = done.error
                 self._do(self.machine.store_failed(str(done.error), now))
             else:
                 raise done.error
@@ -164,8 +175,18 @@ class SinkRole:
 
     def _tick(self) -> None:
         self._do(self.machine.tick(clock_now()))
+        self.telling.catch_up()
         if self._sweep is not None and not self.committer.busy:
             self.committer.submit(self._sweep_some, "sweep")
+
+    def _notify(self) -> None:
+        """Tell the supervisor how it stands."""
+        waiting, per_s = self.machine.held_bytes / 2**20, self.rate.per_s(clock_now())
+        stored, why = self.machine.counts["stored"], f" to be stored: {self._failing}" if self._failing else ""
+        self.notify.status(f"{stored:,} stored, {per_s:.1f} images/s, {waiting:.0f} MiB waiting{why}")
+        self.notify.alive(self.committer.at)
+        if self._stop_at is not None:
+            self.notify.stopping()
 
     def _turned(self) -> None:
         now = clock_now()
@@ -215,11 +236,7 @@ class SinkRole:
         return len(new), len(results) - len(new)
 
     def _look_up(self, effect: fx.Lookup) -> None:
-        def look() -> set[bytes]:
-            stored = self.store.results.stored(effect.ledger, effect.seqs)
-            return {effect.keys[at * 16 : at * 16 + 16] for at, seq in enumerate(effect.seqs) if seq in stored}
-
-        self.committer.submit(look, effect)
+        self.committer.submit(partial(self.store.results.stored, effect.ledger, effect.seqs), effect)
 
     def _reply(self, effect: Reply) -> None:
         self.control.send(effect.message, effect.peer)
@@ -227,11 +244,16 @@ class SinkRole:
     def _log(self, effect: LogEffect) -> None:
         event = Event[effect.event.upper()]
         fields = dict(effect.fields)
-        if event is Event.STORE_FAILED and "full" in str(fields.get("reason")):
+        if event is Event.STORE_FAILED and isinstance(self._failing, FullError):
             event = Event.DISK_FULL
         self.telling.say(event, effect.subject, fields)
 
     # -- inside
+
+    def _last_words(self) -> None:
+        """Told twice to stop: what is not acknowledged is sent again to the next sink."""
+        self.telling.catch_up(at_once=True)
+        self.log.info(Event.STOPPED, status=EXIT_OK, reason="told twice to stop")
 
     def _sweep_some(self) -> None:
         """In the store's thread: one step of removing pictures that no row names, left by a crash."""
@@ -256,4 +278,5 @@ class SinkRole:
             "held_bytes": self.machine.held_bytes,
             "rate_per_s": round(self.rate.per_s(now), 2),
             "ventilators": len(self.machine.peers),
+            "waiting": [] if self._failing is None else [f"results wait to be stored: {self._failing}"],
         }

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
+from hashlib import sha256
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -14,10 +15,13 @@ from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
-from zgrid.protocol.messages import Jobs, Welcome
+from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.messages import Code, Jobs, Welcome
 from zgrid.roles import pool
 from zgrid.roles.link import Made
 from zgrid.roles.memory import tune_memory
+from zgrid.roles.notify import Notify
+from zgrid.roles.rate import Rate
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
 from zgrid.settings import WorkerSettings
@@ -57,6 +61,9 @@ class WorkerRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
         stack.callback(self.signals.restore)
+        self.notify = Notify()
+        stack.callback(self.notify.close)
+        self.rate = Rate(clock_now())
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
         self.context = open_context()
@@ -95,8 +102,12 @@ class WorkerRole:
         self.loop.every(0.1, self._tick)
         self.loop.on_wake(self._woken)
         self.loop.due_s = self._due_s
+        if self.notify.interval_s is not None:
+            self.loop.every(self.notify.interval_s, self._notify)
         self.pool.start(clock_now())
         self.loop.run()
+        self.notify.stopping()
+        self.telling.catch_up(at_once=True)
         self.log.info(Event.STOPPED, status=EXIT_OK)
         return EXIT_OK
 
@@ -118,6 +129,7 @@ class WorkerRole:
         now = clock_now()
         for news in self.pool.service(now):
             if isinstance(news, pool.Results):
+                self.rate.add(len(news.columns.codes), now)
                 self._do(self.duty.returned(news.child, self._returned(news), now))
             elif isinstance(news, pool.Ready):
                 self._ready(news, now)
@@ -132,6 +144,7 @@ class WorkerRole:
         self.log.debug(Event.CHILD_STARTED, child=news.child, pid=news.pid)
         if not self._told_filters:
             self._told_filters = True
+            self.notify.ready()  # not before: a worker whose children cannot start is no worker
             for name, why in news.missing.items():
                 self.telling.say(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
         self._do(self.duty.child_ready(news.child, news.filters, now))
@@ -150,11 +163,20 @@ class WorkerRole:
             "signal": news.signal,
             "stderr": news.stderr_tail,
         }
+        image = self.duty.children[news.child].image(news.started_token)
+        if image is not None:
+            why["digest"] = sha256(image).hexdigest()
         overran = self.duty.children[news.child].overran
         self.telling.say(
             Event.CHILD_OVERRAN if overran else Event.CHILD_DIED,
             str(why["reason"]),
-            {"child": news.child, "pid": news.pid, **why, "again_in_s": news.again_in_s},
+            {
+                **self._job(news.child, news.started_token),
+                "child": news.child,
+                "pid": news.pid,
+                **why,
+                "again_in_s": news.again_in_s,
+            },
         )
         self._do(self.duty.child_died(news.child, news.started_token, why, now))
 
@@ -166,9 +188,21 @@ class WorkerRole:
                 fraction = -1.0 if seen.fraction is None else seen.fraction
                 self._do(self.duty.observed(child.index, seen.token, seen.moved, fraction, now))
         self._do(self.duty.tick(now))
+        self.telling.catch_up()
         self._read_pool()
         if self._stop_at is not None:
             self._stopping(now)
+
+    def _notify(self) -> None:
+        """Tell the supervisor how it stands."""
+        children = self.duty.children
+        busy = sum(bool(child.ranges) for child in children)
+        waiting = sum(part.stop - part.start for employer in self.duty.employers for part in employer.queue)
+        per_s = self.rate.per_s(clock_now())
+        self.notify.status(f"{busy} of {len(children)} children busy, {waiting} jobs waiting, {per_s:.1f} images/s")
+        self.notify.alive()
+        if self._stop_at is not None:
+            self.notify.stopping()
 
     def _woken(self) -> None:
         now = clock_now()
@@ -289,6 +323,17 @@ class WorkerRole:
         wake_at = self.pool.wake_at()
         return None if wake_at is None else max(0.0, wake_at - clock_now())
 
+    def _job(self, index: int, token: int | None) -> dict[str, Any]:
+        """Return what the log says of the job that a child was given under this token; nothing where there is none."""
+        for part in self.duty.children[index].ranges:
+            batch, at = part.batch, -1 if token is None else token - part.batch.token
+            if part.start <= at < part.stop:
+                ventilator = self.settings.ventilators[batch.employer.index]
+                job = {"job": batch.seqs[at], "attempt": batch.attempts[at], "uri": batch.uris[at]}
+                key = bytes(batch.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]).hex()
+                return {**job, "key": key, "ventilator": ventilator}
+        return {}
+
     def _chain(self, text: str) -> int:
         """Return the number by which the children know a chain; tell them of a new one."""
         number = self._chains.get(text)
@@ -309,7 +354,13 @@ class WorkerRole:
             digests=columns.digests,
             notes=columns.notes,
             media=columns.media,
-            reasons={at: {"reason": reason} for at, reason in enumerate(columns.reasons) if reason is not None},
+            reasons={
+                at: _evidence(reason, code, digest)
+                for at, (reason, code, digest) in enumerate(
+                    zip(columns.reasons, columns.codes, columns.digests, strict=True)
+                )
+                if reason is not None
+            },
             pictures={at: picture for at, picture in enumerate(columns.pictures) if picture is not None},
         )
 
@@ -328,6 +379,13 @@ def _find(module: str) -> None:
             f"--filter-module {module}: there is no Python module {package}; put it into the current folder, or its "
             f"folder into PYTHONPATH"
         )
+
+
+def _evidence(reason: str, code: int, digest: bytes | None) -> dict[str, Any]:
+    """Return what is told of a job that was not kept; whoever looks at a failure wants to know which bytes failed."""
+    if digest is None or code == Code.DISCARDED:
+        return {"reason": reason}
+    return {"reason": reason, "digest": digest.hex()}
 
 
 def _why(news: pool.Died) -> str:

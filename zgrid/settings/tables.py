@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from platformdirs import user_data_path, user_state_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from zgrid.settings.values import (
@@ -18,12 +17,15 @@ from zgrid.settings.values import (
     Shown,
     Size,
     Sources,
+    SourcesOrNone,
     Words,
     cpus,
+    data_folder,
     is_ipc,
     next_port,
     ports,
     split_address,
+    state_folder,
 )
 
 FRAME_MAX = 512 * MIB
@@ -100,12 +102,15 @@ class _Chain(Common):
 class VentilatorSettings(_Chain):
     """The ventilator's."""
 
+    sources: SourcesOrNone = Field(
+        default=[], description=f"{SOURCES}; without any it only takes what is put (zgrid put)"
+    )
     bind: Bind = Field(default="tcp://*:5550", description="where workers reach it")
     sink: Annotated[Calls, Shown("ADDRESS")] = Field(
         description="where results go, as workers reach it; repeat it for several sinks"
     )
     ledger: Annotated[File, Shown("FILE", "ledger.sqlite in the user's state folder")] = Field(
-        default_factory=lambda: user_state_path("zgrid") / "ledger.sqlite",
+        default_factory=lambda: state_folder() / "ledger.sqlite",
         description="the file that remembers every job; one for each ventilator",
     )
     once: bool = Field(default=False, description="end when everything is settled, instead of staying and serving")
@@ -197,7 +202,7 @@ class SinkSettings(Common):
         description="where results come in",
     )
     pictures: Annotated[File, Shown("DIR", "pictures in the user's data folder")] = Field(
-        default_factory=lambda: user_data_path("zgrid") / "pictures", description="the folder for highlighted pictures"
+        default_factory=lambda: data_folder() / "pictures", description="the folder for highlighted pictures"
     )
     db: Annotated[str, Shown("URL", "results.sqlite beside the pictures")] = Field(
         default_factory=lambda data: f"sqlite:///{data['pictures'].absolute().parent / 'results.sqlite'}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from platformdirs import user_data_path, user_state_path
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 MIB = 1 << 20
@@ -123,6 +124,22 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def state_folder() -> Path:
+    """Return where a service keeps what it must remember: the folder that systemd made for it, else the user's."""
+    return _folder_of_service() or user_state_path("zgrid")
+
+
+def data_folder() -> Path:
+    """Return where a service keeps what it makes: the folder that systemd made for it, else the user's."""
+    return _folder_of_service() or user_data_path("zgrid")
+
+
+def _folder_of_service() -> Path | None:
+    """Return the first folder of ``StateDirectory=``."""
+    first = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(first) if first else None
+
+
 def next_port(bind: str) -> int:
     """Return the port after the one of ``bind``; 0, any free one, where that has none."""
     match = _TCP.fullmatch(bind)
@@ -133,12 +150,9 @@ Bind = Annotated[str, AfterValidator(_bindable), Shown("ADDRESS")]
 Call = Annotated[str, AfterValidator(connectable)]
 Calls = Annotated[list[Call], BeforeValidator(_list), AfterValidator(_distinct), Field(min_length=1)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_list), Field(min_length=1)]
-Sources = Annotated[
-    list[Annotated[str, PlainValidator(_source)]],
-    BeforeValidator(_list),
-    Field(min_length=1),
-    Shown("SOURCE", is_argument=True),
-]
+_Sources = Annotated[list[Annotated[str, PlainValidator(_source)]], BeforeValidator(_list)]
+Sources = Annotated[_Sources, Field(min_length=1), Shown("SOURCE", is_argument=True)]
+SourcesOrNone = Annotated[_Sources, Shown("SOURCE", "none", is_argument=True)]
 File = Annotated[Path, PlainValidator(_path)]
 Modules = Annotated[list[Annotated[str, AfterValidator(_module)]], BeforeValidator(_list), Shown("MODULE", "none")]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]

@@ -5,14 +5,20 @@ from typing import Any, Self
 
 import zmq
 
-from zgrid.errors import PeerError, ZGridError
+from zgrid.errors import PeerError, RefusedError, SettingsError, ZGridError
 from zgrid.protocol import wire
-from zgrid.protocol.messages import Answer, Question
+from zgrid.protocol.messages import Answer, Put, Question
 from zgrid.transport.clock import new_boot
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.sockets import control_dealer, open_context
 
 ASK_AGAIN_MS = 500
+
+PUT_AGAIN_MS = 2000
+"""The same for images, which are on disk before they are answered, and the time that their way may take beside."""
+
+LINK_BYTES_PER_MS = 1000
+"""The slowest link that images are put over: 8 Mbit/s."""
 
 
 class UnansweredError(ZGridError):
@@ -20,7 +26,11 @@ class UnansweredError(ZGridError):
 
 
 class Client:
-    """A connection to the control socket at ``address``, for one thread. Raises SettingsError for a wrong address."""
+    """A connection to the control socket at ``address``, for one thread. Raises SettingsError for a wrong address.
+
+    ``timeout_ms``, here and below: how long nothing at all may come back. A process that is at work on a question says
+    so when it is asked again, and then the time begins anew.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -46,32 +56,59 @@ class Client:
     def ask(self, question: dict[str, Any], timeout_ms: int = 5000) -> dict[str, Any]:
         """Return the answer to ``question``, plain data with ``"what"`` in it.
 
-        Raises UnansweredError when there is none within ``timeout_ms``, and ZGridError with the sentence of a process
-        that will not answer.
+        Raises UnansweredError when there is none within ``timeout_ms``, SettingsError with the sentence of a process
+        that finds the question wrong, and RefusedError with that of one that cannot do what is asked now.
         """
-        number = next(self._numbers)
-        frames = wire.encode(Question(id=number, body=question))
+        return self._exchange(Question(id=next(self._numbers), body=question), timeout_ms, ASK_AGAIN_MS)
+
+    def put(self, names: list[str], images: list[bytes], terms: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
+        """Have a ventilator accept images, all or none, and return its answer; errors are those of ``ask``.
+
+        ``terms``: chain, priority, delay_ms, ttr_ms and attempts, as PUT has them.
+        """
+        message = Put(id=next(self._numbers), names=names, images=tuple(images), **terms)
+        way_ms = sum(map(len, images)) // LINK_BYTES_PER_MS
+        return self._exchange(message, timeout_ms + way_ms, PUT_AGAIN_MS + way_ms)
+
+    def _exchange(self, message: Question | Put, timeout_ms: int, again_ms: int) -> dict[str, Any]:
+        frames = wire.encode(message)
         deadline = clock_now() + timeout_ms / 1000
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0:
             if self._socket.poll(left_ms, zmq.POLLOUT):
-                self._socket.send_multipart(frames)
-                answer = self._await(number, min(left_ms, ASK_AGAIN_MS))
-                if answer is not None:
-                    return answer
+                self._socket.send_multipart(frames, copy=False)
+                answer = self._await(message.id, min(left_ms, again_ms))
+                if answer is None:
+                    continue
+                if not answer.get("working"):
+                    return _checked(answer)
+                deadline = clock_now() + timeout_ms / 1000
         raise UnansweredError(f"nobody answers at {self.address}: is it running there, and is the port right?")
 
     def _await(self, number: int, patience_ms: int) -> dict[str, Any] | None:
+        """Return the answer of this number, None when there is none in time. A mere sign of life is taken in last."""
         deadline = clock_now() + patience_ms / 1000
+        sign: dict[str, Any] | None = None
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0 and self._socket.poll(left_ms):
             try:
                 message = wire.decode(self._socket.recv_multipart())
             except PeerError as error:
                 raise ZGridError(f"what answers at {self.address} is no zgrid of this version: {error}") from None
             if type(message) is Answer and message.id == number:
-                if "error" in message.body:
-                    raise ZGridError(str(message.body["error"]))
-                return message.body
-        return None
+                if not message.body.get("working"):
+                    return message.body
+                sign = message.body
+        return sign
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer; raise the error where it is one."""
+    if "error" not in answer:
+        return answer
+    sentence = str(answer["error"])
+    if answer.get("wrong"):
+        image = answer.get("image")
+        raise SettingsError(sentence) if image is None else RefusedError(sentence, image=image)
+    raise RefusedError(sentence)
 
 
 def ask(address: str, question: dict[str, Any], timeout_ms: int = 5000) -> dict[str, Any]:

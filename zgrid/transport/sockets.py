@@ -63,10 +63,12 @@ def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def control_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """Return the bound side of a control conversation."""
+def control_router(
+    context: zmq.Context[zmq.Socket[bytes]], frame_bytes_max: int = HEADER_BYTES_MAX
+) -> zmq.Socket[bytes]:
+    """Return the bound side of a control conversation, to be given longer frames only where images are put."""
     socket = context.socket(zmq.ROUTER)
-    _set(socket, 250, HEADER_BYTES_MAX)
+    _set(socket, 250, frame_bytes_max)
     socket.router_mandatory = True  # an unroutable message is an error that we count, not a silent drop
     socket.router_handover = True  # a worker that reconnects before its old connection is found dead is let in
     socket.sndhwm = socket.rcvhwm = CONTROL_HWM

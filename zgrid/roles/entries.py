@@ -1,0 +1,115 @@
+"""What the machine's effects mean for the ledger: written in order, and read where it is up to date."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from zgrid.log import Event, Log
+from zgrid.protocol import effects as fx
+from zgrid.protocol.ventilator import Ventilator
+from zgrid.protocol.window import Row
+from zgrid.roles.books import Books
+from zgrid.roles.rate import Rate
+from zgrid.transport.clock import now as clock_now
+from zgrid.transport.clock import wall_ms
+
+
+class Entries:
+    """Performs the effects that concern the ledger. ``rate`` counts what is settled; ``do`` performs what follows."""
+
+    def __init__(
+        self, books: Books, machine: Ventilator, log: Log, rate: Rate, do: Callable[[list[fx.Effect]], None]
+    ) -> None:
+        self._books = books
+        self._ledger = books.ledger
+        self._machine = machine
+        self._log = log
+        self._rate = rate
+        self._do = do
+
+    def performers(self) -> dict[type, Callable[[Any], None]]:
+        """Return who performs which effect."""
+        return {
+            fx.Settle: self.settle,
+            fx.Bury: self.bury,
+            fx.Charge: self.charge,
+            fx.Postpone: self.postpone,
+            fx.Record: self.record,
+            fx.Refill: self.refill,
+        }
+
+    def settle(self, effect: fx.Settle) -> None:
+        """Close jobs."""
+        self._rate.add(len(effect.seqs), clock_now())
+        self._books.enter(partial(self._ledger.settle, effect.seqs, effect.state, wall_ms(), effect.reason))
+
+    def bury(self, effect: fx.Bury) -> None:
+        """Close a job that failed for good, with the evidence."""
+        self._rate.add(1, clock_now())
+        self._log.warning(
+            Event.JOB_BURIED, job=effect.seq, attempt=effect.failures, reason=effect.reason, **_where(effect)
+        )
+        self._books.enter(
+            partial(self._ledger.bury, effect.seq, effect.failures, effect.reason, effect.evidence, wall_ms())
+        )
+        self._books.enter(partial(self._ledger.record, "buried", [effect.seq], wall_ms(), note=effect.reason))
+
+    def charge(self, effect: fx.Charge) -> None:
+        """Note a failure that costs an attempt."""
+        self._retried(effect)
+        self._books.enter(
+            partial(self._ledger.charge, effect.seq, effect.failures, effect.reason, effect.evidence, wall_ms())
+        )
+
+    def postpone(self, effect: fx.Postpone) -> None:
+        """Put a job off after trouble that may pass."""
+        self._retried(effect)
+        wall = wall_ms()
+        due_ms = wall + effect.delay_ms
+        self._books.enter(
+            partial(self._ledger.postpone, effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, wall)
+        )
+        self._books.enter(partial(self._ledger.record, "delayed", [effect.seq], wall, note=effect.reason))
+
+    def record(self, effect: fx.Record) -> None:
+        """Add to the history of jobs."""
+        self._books.enter(
+            partial(
+                self._ledger.record,
+                effect.event,
+                effect.seqs,
+                wall_ms(),
+                effect.worker,
+                effect.lane,
+                None,
+                effect.note,
+            )
+        )
+
+    def refill(self, effect: fx.Refill) -> None:
+        """Read more open jobs for the machine."""
+
+        def read() -> None:
+            rows = self._ledger.next_open(effect.chain, effect.after, effect.limit)
+            exhausted = len(rows) < effect.limit
+            self._do(self._machine.delivery.loaded(effect.chain, rows, clock_now(), exhausted=exhausted))
+
+        self._books.read(read)
+
+    def wake_delayed(self) -> None:
+        """Have jobs whose delay is over made ready."""
+
+        def accepted(rows: list[Row]) -> None:
+            if rows:
+                self._do(self._machine.delivery.accepted(rows, clock_now()))
+
+        self._books.enter(lambda: self._ledger.due(wall_ms()), accepted)
+
+    def _retried(self, effect: fx.Charge | fx.Postpone) -> None:
+        self._log.warning(
+            Event.JOB_RETRIED, job=effect.seq, attempt=effect.failures, reason=effect.reason, **_where(effect)
+        )
+
+
+def _where(effect: fx.Bury | fx.Charge | fx.Postpone) -> dict[str, Any]:
+    return {name: effect.evidence[name] for name in ("uri", "worker", "signal") if name in effect.evidence}
