@@ -101,7 +101,7 @@ def test_foreign_and_newer_files_are_refused(tmp_path):
     """Another program's file or database, and a later zgrid's ledger, are not touched."""
     path = tmp_path / "photograph.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0 not a database, but long enough to be read as one\n" * 100)
-    with pytest.raises(SettingsError, match=r"photograph.jpg is no ledger: name another file with --ledger"):
+    with pytest.raises(SettingsError, match=r"photograph.jpg is no ledger: name another file"):
         Ledger(path)
     path = tmp_path / "other.sqlite"
     with sqlite3.connect(path) as db:
@@ -116,6 +116,29 @@ def test_foreign_and_newer_files_are_refused(tmp_path):
     db.close()
     with pytest.raises(SettingsError, match="has schema 99, but this zgrid knows 2"):
         Ledger(path)
+
+
+def test_damage_at_runtime_is_no_full_disk(tmp_path):
+    """What SQLite finds malformed is another error than what passes when somebody makes room: it names the check."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    ledger.accept(offers(*range(3000)), 1, NOW)
+    ledger.commit()
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xa5" * (path.stat().st_size - 3 * 4096))
+    ledger._db.execute("PRAGMA shrink_memory").close()
+    for use in (
+        lambda: ledger.find("1500"),
+        lambda: ledger.listed(State.READY, 9),
+        lambda: ledger.settle(range(1, 3000), State.STORED, NOW),
+        lambda: ledger.accept(offers(*range(3000, 4000)), 1, NOW),
+    ):
+        with pytest.raises(DamagedError, match=r"is damaged \(.*malformed.*\): .* zgrid ledger check /"):
+            use()
+    assert not ledger.dirty
+    ledger.close()
 
 
 def test_missing_folder_is_said(tmp_path):

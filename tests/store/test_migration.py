@@ -8,8 +8,10 @@ import pytest
 
 from zgrid.errors import StoreError
 from zgrid.protocol.job import Offer, State, job_key
+from zgrid.store.check import check
 from zgrid.store.ledger import Ledger
 from zgrid.store.opening import APPLICATION_ID, SCHEMA
+from zgrid.store.repair import repair
 
 OLD = Path(__file__).parent / "old"
 NOW = 1_700_000_000_000
@@ -109,4 +111,19 @@ def test_failed_migration_changes_nothing(tmp_path):
         db.execute("DROP TABLE tallies")
     ledger = Ledger(path)
     assert (ledger.counts()[State.READY], SCHEMA) == (2, 2)
+    ledger.close()
+
+
+def test_damaged_version_1_is_repaired(tmp_path):
+    """A repair makes a ledger of this version of whatever it can read of an earlier one."""
+    path = tmp_path / "ledger.sqlite"
+    old_ledger(path)
+    assert check(path) == []
+    data = bytes(100) + path.read_bytes()[100:]
+    path.write_bytes(data)
+    repair(path, NOW)
+    ledger = Ledger(path)
+    assert ledger.counts() == dict.fromkeys((State(number) for number in range(6)), 2)
+    assert ledger.tallies()["w1"]["events"] == {"sent": 14}
+    assert len(ledger.story(3)) == 4
     ledger.close()

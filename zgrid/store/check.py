@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from zgrid.errors import DamagedError, StoreError
+from zgrid.errors import DamagedError
 from zgrid.protocol.job import job_key
 from zgrid.store import opening, sqlite, statements
 from zgrid.store.reader import connected
@@ -28,8 +28,7 @@ def check(path: Path) -> list[str]:
 
     Raises SettingsError where it is no ledger, StoreError where it cannot be read now.
     """
-    if not path.exists() and not opening.repaired_of(path).exists():
-        raise StoreError(f"{path} is not there: name the ledger's file")
+    opening.must_exist(path)
     found: list[str] = []
     try:
         opening.refuse_strangers(path)

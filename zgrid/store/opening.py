@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from zgrid.errors import ForeignError, SettingsError
+from zgrid.errors import ForeignError, SettingsError, StoreError
 from zgrid.store import sqlite
 from zgrid.store.trouble import damaged, explained
 from zgrid.store.wal import lost_commits, wal_of
@@ -62,10 +62,16 @@ def refuse_strangers(path: Path) -> None:
             raise damaged(path, f"{lost} commits in {log.name} cannot be read")
     elif head:
         if head[68:72] != APPLICATION_ID.to_bytes(4) and head.strip(b"\0"):
-            raise ForeignError(f"{path} is no ledger: name another file with --ledger")
+            raise ForeignError(f"{path} is no ledger: name another file")
         raise damaged(path, "its header is overwritten")
     elif log.exists() and log.stat().st_size:
         raise damaged(path, f"there is nothing in it, but {log.name} is not empty")
+
+
+def must_exist(path: Path) -> None:
+    """Raise StoreError where there is no ledger at ``path``, nor a repaired one that waits to take its place."""
+    if not path.exists() and not repaired_of(path).exists():
+        raise StoreError(f"{path} is not there: name the ledger's file")
 
 
 def repaired_of(path: Path) -> Path:
@@ -93,7 +99,7 @@ def schema_of(db: sqlite3.Connection, path: Path) -> int:
     tables = _value(db, "SELECT count(*) FROM sqlite_schema")
     is_ours = _value(db, "PRAGMA application_id") == APPLICATION_ID
     if tables and not is_ours:
-        raise ForeignError(f"{path} is a database of something else: name another file with --ledger")
+        raise ForeignError(f"{path} is a database of something else: name another file")
     if not tables:
         if is_ours or _value(db, "PRAGMA page_count") > 1:
             raise damaged(path, "its tables are gone")

@@ -35,9 +35,10 @@ class Pages:
         head = self._file.read(_HEADER_BYTES)
         size = int.from_bytes(head[16:18]) if len(head) == _HEADER_BYTES else 0
         self._bytes = size if is_page_size(size) else 4096
+        count = -(-path.stat().st_size // self._bytes)
         self._log = wal_of(path).open("rb") if wal_of(path).exists() else None
-        self._logged = self._from_log(wal_of(path))
-        self.count = max([-(-path.stat().st_size // self._bytes), *self._logged])
+        self._logged = self._from_log(wal_of(path), count)
+        self.count = max([count, *self._logged])
 
     @property
     def first(self) -> bytes:
@@ -146,12 +147,16 @@ class Pages:
             number = int.from_bytes(page[:4])
         return b"".join(parts)
 
-    def _from_log(self, log: Path) -> dict[int, int]:
+    def _from_log(self, log: Path, count: int) -> dict[int, int]:
         """Return where the log has newer pages, by number. Frames that only seem wrong are better than older pages."""
+        if self._log is None:
+            return {}
+        most = count + log.stat().st_size // self._bytes  # a file grows by what was logged, and not further
         newer: dict[int, int] = {}
         uncommitted: dict[int, int] = {}
-        for frame in frames(log) if self._log is not None else ():
-            uncommitted[frame.page] = frame.offset
+        for frame in frames(log):
+            if frame.page <= most:
+                uncommitted[frame.page] = frame.offset
             if frame.is_commit:
                 newer |= uncommitted
                 uncommitted.clear()

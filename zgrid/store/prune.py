@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import orjson
 
-from zgrid.errors import SettingsError, StoreError
+from zgrid.errors import SettingsError
 from zgrid.protocol.job import State
 from zgrid.store import opening, sqlite, statements
 from zgrid.store.history import BLOCK_BITS, block_of, members
@@ -23,7 +23,8 @@ from zgrid.store.trouble import explained
 from zgrid.store.turns import begin, impatient
 
 TURN_S = 0.010
-"""How long one transaction should take, its sync included: who wants to write meanwhile waits for its end."""
+"""How long the work of one transaction should take; its sync, which takes as long for little, comes on top of that.
+Who wants to write meanwhile waits for its end."""
 
 REST_S = 0.005
 """How long to leave the place to others at least, before the next one."""
@@ -34,7 +35,7 @@ OTHERS_S = 1.0
 PATIENCE_S = 60.0
 """How long to look for a gap."""
 
-JOBS_MIN, JOBS_MAX = 16, 4096
+JOBS_MIN, JOBS_MAX = 64, 4096
 """In one transaction."""
 
 
@@ -68,8 +69,7 @@ def prunable(path: Path, before_ms: int) -> dict[State, int]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        raise StoreError(f"{path} is not there: name the ledger's file")
+    opening.must_exist(path)
     opening.refuse_strangers(path)
     db = sqlite3.connect(path, sqlite.BUSY_TIMEOUT_S, isolation_level=None)
     try:
@@ -156,16 +156,17 @@ class _Pruning:
         began = monotonic()
         try:
             yield
+            worked_s = monotonic() - began
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        self._jobs_max = int(min(JOBS_MAX, max(JOBS_MIN, self._jobs_max * min(2.0, max(0.5, TURN_S / worked_s)))))
         self._rest(monotonic() - began)
 
     def _rest(self, took_s: float) -> None:
-        """After a turn: decide how much the next one does, and leave the place to others as long as there are some."""
-        self._jobs_max = int(min(JOBS_MAX, max(JOBS_MIN, self._jobs_max * min(2.0, max(0.5, TURN_S / took_s)))))
+        """Leave the place to others for a while, as long as there are some."""
         version = self._value("PRAGMA data_version")  # it changes with the commits of others only
         if version != self._version:
             self._version = version

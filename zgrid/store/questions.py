@@ -99,7 +99,8 @@ class Questions(ABC):
         which += " AND uri GLOB :pattern" if pattern is not None else ""
         which += " AND chain = :chain" if chain is not None else ""
         # All of it is ours but the values. A state is written out: only so SQLite uses an index for one state.
-        return self._db.execute(f"SELECT {columns} FROM jobs {way} WHERE {which} {order} LIMIT :limit", values)  # noqa: S608
+        search = f"SELECT {columns} FROM jobs {way} WHERE {which} {order} LIMIT :limit"  # noqa: S608
+        return self._db.execute(search, values)
 
     def story(self, seq: int) -> list[Happening]:
         """Return what happened to one job, in order."""

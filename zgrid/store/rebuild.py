@@ -64,17 +64,17 @@ class Rebuild:
         self._db.execute("BEGIN IMMEDIATE")
         for name in ("chains", "pruned", "jobs", "history", "evidence", "tallies"):
             self._copy(name, self._salvage.rows(name))
-        self._copy("chains", self._salvage.rows(CHAINS_INDEX))
+        self._copy("chains", self._chains_by_text())
         by_source = self._jobs_by_source() if self._salvage.unread else 0
         nameless = self._images()
         lost_images = self._db.execute(_BURY_WITHOUT_IMAGE, (self._now_ms, _LOST_IMAGE)).rowcount
         self._name_lost_chains()
-        keeps_id = self._meta()
+        lost = self._lost_jobs()
+        keeps_id = self._meta(is_whole=lost == 0 or not self._salvage.unread)
         self._db.execute(_COUNT_ALL)
-        if self._salvage.unread:
+        if self._salvage.unread or not self._saved["tallies"]:
             self._db.execute("DELETE FROM tallies")
             self._db.execute(_TALLY_ALL)
-        lost = self._lost_jobs()
         self._db.execute("COMMIT")
         return list(self._told(by_source, nameless, lost_images, lost, keeps_id=keeps_id))
 
@@ -82,6 +82,14 @@ class Rebuild:
         found = iter(rows)
         while some := list(islice(found, _BATCH)):
             self._saved[name] += self._db.executemany(_INSERT[name], some).rowcount
+
+    def _chains_by_text(self) -> Iterator[Row]:
+        """Yield chains that an index alone knows; another index may look alike."""
+        wanted = {chain for (chain,) in self._db.execute("SELECT DISTINCT chain FROM jobs")}
+        others = {*opening.NAMES, *(name for name, _ in self._salvage.rows("meta"))}
+        for chain, text in self._salvage.rows(CHAINS_INDEX):
+            if chain in wanted and text not in others:
+                yield chain, text
 
     def _jobs_by_source(self) -> int:
         """Make jobs that are known by their entry in an index alone ready again; the sink knows what it has stored."""
@@ -136,15 +144,15 @@ class Rebuild:
             else:
                 self._db.execute("UPDATE jobs SET chain = ? WHERE chain = ?", (known[0], chain))
 
-    def _meta(self) -> bool:
-        """Keep what is remembered, and the identity if no job can have lost its number; return whether that is kept."""
+    def _meta(self, *, is_whole: bool) -> bool:
+        """Keep what is remembered, and the identity if no number can be given twice; return whether that is kept."""
         found: dict[str, Any] = dict(self._salvage.rows("meta"))
         identity = found.get("ledger_id")
-        is_known = type(identity) is bytes and len(identity) == opening.LEDGER_ID_BYTES
-        if is_known and not self._salvage.unread:
+        keeps_id = is_whole and type(identity) is bytes and len(identity) == opening.LEDGER_ID_BYTES
+        if keeps_id:
             self._copy("meta", [("ledger_id", identity)])
         self._copy("meta", [(name, value) for name, value in found.items() if _is_remembered(name, value)])
-        return is_known and not self._salvage.unread
+        return keeps_id
 
     def _lost_jobs(self) -> int | None:
         """Return how many jobs were counted and are not here; None where the counts are lost as well."""

@@ -27,6 +27,7 @@ def repair(path: Path, now_ms: int, lost_chain: str | None = None) -> list[str]:
     ``now_ms`` is wall clock. Raises SettingsError where a ventilator runs or something has to be decided, StoreError
     where the disk refuses; then the ledger is as it was.
     """
+    opening.must_exist(path)
     lock = FileLock(
         path.with_name(path.name + ".lock"), f"a ventilator uses the ledger {path}: stop it, then repair the ledger"
     )

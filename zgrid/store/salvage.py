@@ -68,8 +68,8 @@ class Salvage:
                     self.unread["schema"] += 1
                     continue
                 _, name, _, root, _ = record.values
-                if name in FITS and type(root) is int and 1 < root <= self._pages.count:
-                    roots[str(name)] = root
+                if type(root) is int and 1 < root <= self._pages.count:
+                    roots[str(name)] = root  # also of what is not read, so that its pages are nothing else's
         return roots
 
     def _walk(self, name: str, root: int) -> None:

@@ -52,15 +52,15 @@ CREATE INDEX jobs_delayed ON jobs (due_ms) WHERE state = 1;
 -- What wants to be looked at.
 CREATE INDEX jobs_buried ON jobs (seq) WHERE state = 4;
 
--- The bytes of images that were put, accepted in the same transaction as their job. Gone when the job is stored, discarded
--- or cancelled; a buried job keeps them, because it may be kicked.
+-- The bytes of images that were put, accepted in the same transaction as their job. They go when the job is stored,
+-- discarded or cancelled; a buried job keeps them, because it may be kicked.
 CREATE TABLE spool (
     seq   INTEGER PRIMARY KEY,
     image BLOB NOT NULL
 ) STRICT;
 
--- How many jobs of each chain are in each state, changed in the transaction that changes the jobs: ten million take a second
--- to count. Pruned jobs are still counted.
+-- How many jobs of each chain are in each state, changed in the transaction that changes the jobs: ten million take a
+-- second to count. Pruned jobs are still counted.
 CREATE TABLE chain_counts (
     chain INTEGER NOT NULL,
     state INTEGER NOT NULL,

@@ -6,6 +6,8 @@ commit. Each of our commits is synced before the next one begins, so two commits
 
 from array import array
 from collections.abc import Iterator
+from functools import cache
+from operator import mul
 from pathlib import Path
 from struct import Struct
 from sys import byteorder
@@ -15,6 +17,9 @@ _HEADER = Struct(">IIIIIIII")
 _FRAME = Struct(">IIIIII")
 _MAGIC = 0x377F0682
 _MASK = 0xFFFFFFFF
+_SHIFT = 96
+"""Between two sums of products in one number: a page has fewer words than would carry from one into the other."""
+
 PAGE_BYTES_MAX = 1 << 16
 LOOKS = 3
 
@@ -84,12 +89,25 @@ def is_page_size(size: int) -> bool:
 
 
 def _checksum(data: bytes, sums: tuple[int, int], *, swap: bool) -> tuple[int, int]:
+    """Go on with the two sums of SQLite's checksum: for each two words ``a += x + b; b += y + a``.
+
+    They are linear, so each word has its weight in the result, and one sum of products in C does for a whole page.
+    """
     words = array("I", data)
     if swap:
         words.byteswap()
+    weights, (a, b, c, d) = _weights(len(words) // 2)
+    total = sum(map(mul, words, weights))
     first, second = sums
-    pairs = iter(words)
-    for one, other in zip(pairs, pairs, strict=True):
-        first = (first + one + second) & _MASK
-        second = (second + other + first) & _MASK
-    return first, second
+    return (a * first + b * second + total) & _MASK, (c * first + d * second + (total >> _SHIFT)) & _MASK
+
+
+@cache
+def _weights(pairs: int) -> tuple[list[int], tuple[int, int, int, int]]:
+    """Return the weights of so many pairs of words, that of the second sum above the first's, and of the sums before."""
+    weights: list[int] = []
+    a, b, c, d = 1, 0, 0, 1
+    for _ in range(pairs):
+        weights += b | d << _SHIFT, (a + b) & _MASK | ((c + d) & _MASK) << _SHIFT
+        a, b, c, d = (value & _MASK for value in (a + b, a + 2 * b, c + d, c + 2 * d))
+    return weights[::-1], (a, b, c, d)
