@@ -17,9 +17,9 @@ from zgrid.client import job_name
 from zgrid.errors import PeerError, SettingsError, StoreError
 from zgrid.settings import ROLES, flag_of, shown_of, variable_of
 
-ROLES_AND_TOOLS = ["run", "ventilator", "worker", "sink", "status", "why"]
+ROLES_AND_TOOLS = ["run", "ventilator", "worker", "sink", "status", "why", "top", "logs"]
 BY_HAND = ["put", "jobs", "peek", "bury", "kick", "cancel", "retry", "pause", "resume", "drain"]
-COMMANDS = [*ROLES_AND_TOOLS, *BY_HAND, "models", "filters"]
+COMMANDS = [*ROLES_AND_TOOLS, *BY_HAND, "models", "filters", "ledger"]
 
 
 @pytest.fixture
