@@ -4,11 +4,12 @@ import os
 import signal
 import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import photographs
 import steps
-from harness import Grid, query
+from harness import free_port, query
 from steps import Action, Charge
 
 from zgrid.protocol.job import OPEN, State
@@ -28,49 +29,57 @@ FINISHED_EVENTS = frozenset({"finished", "discarded"})
 
 
 class Bench:
-    """A grid in ``folder`` for striking processes of one role; workers are two where it is they who are struck."""
+    """A grid of its own, with these ``workers``, and a ventilator with these settings besides ``QUICK``."""
 
-    def __init__(self, folder, role, **ventilator):
-        self.role = role
-        self.grid = Grid(folder)
-        self.grid.program = (str(HERE / "at_step.py"),)
-        self.steps = folder / "steps"
+    def __init__(self, grid, workers=("w1",), **ventilator):
+        self.grid = grid
+        self.workers = workers
+        if grid.program == ("-m", "zgrid"):
+            grid.program = (str(HERE / "at_step.py"),)
+        self.steps = grid.folder / "steps"
         steps.prepare(self.steps)
         path = self.grid.environment["PYTHONPATH"]
         self.grid.environment |= {"PYTHONPATH": f"{HERE}{os.pathsep}{path}", steps.FOLDER: str(self.steps)}
         self._fed = {}
         self._list, self._list_end = os.pipe()
-        settings = {"filter": ["marked:work_ms=10"], **QUICK, **ventilator}
-        self.grid.ventilator("-", stdin=self._list, **settings)
-        self.grid.sink()
-        self.workers = ["w1", "w2"] if role == "worker" else ["w1"]
+        self._settings = {"filter": ["marked:work_ms=10"], **QUICK, **ventilator}
+        self.ventilator()
+        self.grid.sink(intake_port=free_port())
         for name in self.workers:
             self.grid.worker(name, filter_module=["filters_for_tests", "at_step"])
         self.grid.until_joined(*self.workers, within_s=WITHIN_S)
 
+    def ventilator(self, **settings):
+        """Start the ventilator, in whatever it differs from the one before."""
+        return self.grid.ventilator("-", stdin=self._list, **{**self._settings, **settings})
+
     def end(self, *, failed):
         """End the grid; see ``Grid.end``."""
+        self.close()
+        self.grid.end(failed=failed)
+
+    def close(self):
+        """Close the ventilator's standard input."""
         os.close(self._list_end)
         os.close(self._list)
-        self.grid.end(failed=failed)
 
     # -- images
 
-    def feed(self, name):
+    def feed(self, name, kept=KEPT, dropped=DROPPED):
         """Offer some new images; return their URIs with the size of the picture that each will have, or None."""
         self.grid.until_joined(*self.workers, within_s=WITHIN_S)
         folder = self.grid.folder / name
         fed = {}
-        for number in range(KEPT + DROPPED):
-            size = 2000 + number if number < KEPT else None
+        for number in range(kept + dropped):
+            size = 2000 + number if number < kept else None
             words = f"picture {size}" if size else "discard nobody"
-            (path,) = photographs.tiny(folder, 1, words, name=f"{number:02d}")
+            (path,) = photographs.tiny(folder, 1, words, name=f"{number:03d}")
             fed[path.as_uri()] = size
         self._fed |= fed
-        self._offer(fed)
+        self.offer(fed)
         return fed
 
-    def _offer(self, uris):
+    def offer(self, uris):
         """Write paths to the ventilator's standard input; those that it knows are passed over."""
         paths = "".join(uri.removeprefix("file://") + "\0" for uri in uris)
         os.write(self._list_end, paths.encode())
@@ -89,10 +98,10 @@ class Bench:
         steps.arm(self.steps, step, Action.KILL)
         fed = self.feed(fed_as)
         strike = self._until_struck(step)
-        self.grid.until(lambda: not Path(f"/proc/{strike.pid}").exists() or self._is_dead(strike.pid), WITHIN_S, "it dies")
+        self.grid.until(lambda: is_dead(strike.pid), WITHIN_S, "it dies")
         began_ms = self._revive(strike)
         if step.role == "ventilator":
-            self._offer(fed)
+            self.offer(fed)
         self.settle()
         self.check()
         self._check_charges(step, fed)
@@ -105,12 +114,12 @@ class Bench:
         strike = self._until_struck(step)
         until_s = strike.at_s + for_s
         self.grid.until(lambda: time.monotonic() >= until_s, for_s + 1.0, "the time of the stop is over")
-        went_on_ms = time.time_ns() // 1_000_000
+        went_on_ms = now_ms()
         os.kill(strike.pid, signal.SIGCONT)
         self.settle()
         self.check()
         if step.role != "worker":
-            assert not self._charged(fed), f"{step.name}: charged for a stop: {self._charged(fed)}\n{self.grid.tails()}"
+            assert not self.charged(fed), f"{step.name}: charged for a stop: {self.charged(fed)}\n{self.grid.tails()}"
         return self._times_of_stop(strike, went_on_ms) | {"sent again": self.sent_again(fed)}
 
     def sent_again(self, fed):
@@ -122,19 +131,12 @@ class Bench:
     def _until_struck(self, step):
         return self.grid.until(lambda: steps.struck(self.steps, step), WITHIN_S, f"somebody passes {step.name}")
 
-    def _is_dead(self, pid):
-        """Whether a process is gone, or is only waited for."""
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except FileNotFoundError:
-            return True
-
     def _revive(self, strike):
         """Start the process again that was killed, unless it is a child, which its agent starts; return when, in ms."""
         for process in self.grid.processes.values():
             if process.popen.pid == strike.pid:
                 process.wait()
-                began_ms = time.time_ns() // 1_000_000
+                began_ms = now_ms()
                 process.start()
                 return began_ms
         return strike.at_ms
@@ -165,13 +167,13 @@ class Bench:
         named = {picture for _, picture in rows.values()}
         self.grid.until(lambda: self.grid.pictures() == named, what="no picture is without a row")
 
-    def _charged(self, fed):
+    def charged(self, fed):
         """Return URI -> charged attempts of those of the images that have any."""
         found = query(self.grid.ledger, "SELECT uri, failures FROM jobs WHERE failures > 0")
         return {uri: failures for uri, failures in found if uri in fed}
 
     def _check_charges(self, step, fed):
-        charged = self._charged(fed)
+        charged = self.charged(fed)
         most = {Charge.NOBODY: 0, Charge.ITS_JOB: 1, Charge.LANE_ORDER: 1}[step.charge]
         least = 1 if step.charge is Charge.ITS_JOB else 0
         told = f"{step.name}: {charged}\n{self.grid.tails()}"
@@ -219,8 +221,19 @@ def tell(record_property, fault, measured):
         print(f"measured  {fault:45} {what:45} {value}")
 
 
+def is_dead(pid):
+    """Whether a process is gone, or is only waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def now_ms():
+    """Return the wall clock, as the ledger's history has it."""
+    return time.time_ns() // 1_000_000
+
+
 def ms_of(line):
     """Return the time of a line of a log, as the wall clock's ms."""
-    from datetime import datetime  # noqa: PLC0415
-
     return round(datetime.fromisoformat(line["time"]).timestamp() * 1000)

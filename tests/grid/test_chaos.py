@@ -3,7 +3,10 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import cv2
 import photographs
@@ -15,6 +18,7 @@ from zgrid.protocol.job import OPEN, State
 pytestmark = [pytest.mark.grid, pytest.mark.timeout(600)]
 
 PHOTOGRAPHS = 500 if os.environ.get("ZGRID_SLOW") else 200
+SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos"
 VICTIMS = ("w1", "w2", "child", "ventilator", "sink")
 
 
@@ -101,3 +105,15 @@ def test_nothing_is_lost_and_nothing_is_there_twice(grid, photos, undisturbed):
     grid.until(lambda: grid.pictures() == named, what="no picture is without a row")
     for picture in named:
         assert cv2.imread(str(grid.pictures_folder / picture)) is not None, f"{picture} does not decode"
+
+
+def test_short_storm(tmp_path):
+    """Under every kind of fault, with work and operations by hand all the time, everything adds up in the end."""
+    seed = int(os.environ.get("ZGRID_SEED") or random.randrange(1_000_000))
+    words = [sys.executable, SCRIPT, "--minutes", "0.33", "--seed", str(seed), "--keep", tmp_path / "kept"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert not done.stderr
+    for kind in ("kill", "stop", "restart", "lock", "strangers"):
+        assert f"| - {kind} " in done.stdout, f"nothing of the kind {kind} was done"

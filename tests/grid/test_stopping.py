@@ -1,6 +1,8 @@
 """SIGTERM: a process that is asked to stop gives back what it has, ends in order, and nothing is lost or charged."""
 
 import signal
+import sqlite3
+from contextlib import closing
 
 import photographs
 import pytest
@@ -84,4 +86,30 @@ def test_all_at_once(busy):
     assert {name: process.wait() for name, process in busy.processes.items()} == {"ventilator": 0, "sink": 0, "w1": 0}
     for name in busy.processes:
         busy.restart(name)
+    check_all_done(busy)
+
+
+@pytest.mark.parametrize("role", ["ventilator", "sink"])
+def test_told_twice_others_end_at_once(busy, role):
+    """A ventilator or sink that is told twice under load ends there and then, with 0; nothing is lost by that."""
+    process = busy.processes[role]
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGINT)
+    assert process.wait() == 0
+    assert process.lines()[-1]["event"] == "stopped"
+    busy.restart(role)
+    check_all_done(busy)
+
+
+def test_second_signal_does_not_wait_for_the_database(busy):
+    """A sink whose database somebody has locked waits with what it holds; told twice, it does not."""
+    sink = busy.processes["sink"]
+    with closing(sqlite3.connect(busy.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        busy.until(lambda: any(one["unsettled"] for one in busy.status()["sinks"]), what="results wait at the sink")
+        sink.send(signal.SIGTERM)
+        busy.until(lambda: sink.events("draining"), what="it has heard")
+        sink.send(signal.SIGTERM)
+        assert sink.wait(5.0) == 0
+    busy.restart("sink")
     check_all_done(busy)

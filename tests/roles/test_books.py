@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from zgrid.errors import DamagedError
 from zgrid.protocol.job import Offer, State
 from zgrid.roles.books import Books
 from zgrid.store.ledger import Ledger
@@ -62,6 +63,59 @@ def test_full_disk_loses_nothing_and_repeats_nothing(desk):
     assert books.offers == 0
 
 
+def test_order_is_told_when_it_is_on_disk(desk):
+    """Who waits for something hears of it once it is on disk, with what it gave."""
+    books, ledger, _, _ = desk
+    heard = []
+    books.order(lambda: ledger.remember("paused", {"since_ms": 1}) or 7, heard.append, heard.append)
+    assert heard == []
+    turn_until(books, lambda: heard)
+    assert heard == [7]
+    assert not ledger.dirty
+    assert ledger.recall("paused") == {"since_ms": 1}
+
+
+def test_order_is_refused_by_a_full_disk_and_not_done_later(desk):
+    """What somebody waits for is refused with the sentence of the disk; all else is entered when there is room."""
+    books, ledger, rows, failures = desk
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+    done, refused = [], []
+
+    def put(number):
+        images = [(f"{number}.jpg", b"%d" % number + bytes(100_000))]
+        books.order(lambda: ledger.put(images, ledger.chain_id("null"), 1), done.append, refused.append)
+
+    put(1)
+    turn_until(books, lambda: refused)
+    put(2)  # at once, while it is known that the disk is full
+    assert len(refused) == 2
+    books.offer(offers(0, 500), "null", 3)
+    turn_until(books, lambda: len(failures) >= 2)
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    turn_until(books, lambda: len(rows) == 500, start=100.0)
+    put(3)
+    turn_until(books, lambda: done, start=200.0)
+    assert all("no space is left" in sentence for sentence in refused)
+    assert sum(ledger.counts().values()) == 501
+
+
+def test_refused_order_alone_keeps_nobody_out(desk):
+    """When only what somebody waited for has failed, the next one is tried again after a moment."""
+    books, ledger, _, _ = desk
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+    done, refused = [], []
+    image = [("x.jpg", bytes(100_000))]
+    books.order(lambda: ledger.put(image, ledger.chain_id("null"), 1), done.append, refused.append)
+    now = turn_until(books, lambda: refused)
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    now = turn_until(books, lambda: not books.failing, start=now - time.monotonic())
+    books.order(lambda: ledger.put(image, ledger.chain_id("null"), 1), done.append, refused.append)
+    turn_until(books, lambda: done, start=now - time.monotonic())
+    assert len(refused) == 1
+
+
 def test_people_are_answered_while_the_disk_is_full(desk):
     """Questions read what is on disk though nothing can be written; the machine reads only what is up to date."""
     books, ledger, rows, failures = desk
@@ -77,3 +131,20 @@ def test_people_are_answered_while_the_disk_is_full(desk):
     assert answered == [10]
     ledger._db.execute("PRAGMA max_page_count = 1000000")
     turn_until(books, lambda: len(rows) == 510, start=100.0)
+
+
+def test_damaged_ledger_is_not_tried_again(desk):
+    """No pause mends a damaged file: its error ends the ventilator at once, with the sentence that says what to do."""
+    books, ledger, rows, failures = desk
+    books.offer(offers(0, 2000), "null", 1)
+    turn_until(books, lambda: len(rows) == 2000)
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    with ledger.path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xa5" * (ledger.path.stat().st_size - 3 * 4096))
+    ledger._db.execute("PRAGMA shrink_memory").close()
+    books.enter(lambda: ledger.settle(range(1, 2000), State.STORED, 2))
+    with pytest.raises(DamagedError, match="zgrid ledger check"):
+        turn_until(books, lambda: failures)
+    assert not failures
+    books._waiting.clear()

@@ -1,0 +1,88 @@
+"""Images on their way to lanes: from files and from the ledger, in each lane's order, inline or by reference."""
+
+import select
+import time
+
+import pytest
+
+from zgrid.protocol.effects import Send
+from zgrid.protocol.lane import Job
+from zgrid.roles.loader import Loader
+from zgrid.sources import path_to_uri
+from zgrid.store.ledger import Ledger
+from zgrid.transport.loop import Loop
+
+
+@pytest.fixture
+def depot(tmp_path):
+    """Yield a function that makes a loader, and jobs: five of files, five that were put, alternating."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    images = [(f"{number}.jpg", b"put %d" % number) for number in range(5)]
+    placed = ledger.put(images, ledger.chain_id("null"), 1)
+    ledger.commit()
+    jobs = []
+    for number, one in enumerate(placed):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(b"file %d" % number)
+        uri, found = path_to_uri(str(path)), path.stat()
+        jobs += [Job(1000 + number, b"k" * 16, uri, found.st_size, found.st_mtime_ns, 0, 0, 1, 1), Job(*one.row)]
+    loop, loaders = Loop(), []
+
+    def make(**settings):
+        loaders.append(Loader(loop.wake, 1 << 20, tmp_path / "ledger.sqlite", **settings))
+        return loaders[-1]
+
+    yield make, jobs, ledger
+    for loader in loaders:
+        loader.close()
+    loop.close()
+    ledger.close()
+
+
+def loaded(loader, jobs):
+    """Return what comes out until so many jobs have."""
+    parts, deadline = [], time.monotonic() + 20
+    while sum(len(part.jobs) + len(part.failed) for part in parts) < jobs:
+        assert time.monotonic() < deadline
+        parts += loader.take()
+        select.select([], [], [], 0.002)
+    return parts
+
+
+def test_inline(depot):
+    """Inline, a batch stays one message, whatever its images come from."""
+    make, jobs, _ = depot
+    loader = make(by_reference=False)
+    loader.load(Send(1, jobs, single=True))
+    (part,) = loaded(loader, 10)
+    assert (part.jobs, part.single, part.failed) == (jobs, True, [])
+    assert part.images == [b"%s %d" % (kind, number) for number in range(5) for kind in (b"file", b"put")]
+
+
+def test_by_reference_keeps_the_order(depot):
+    """By reference, only what was put has its images; messages have one kind each, and the lane's order is kept."""
+    make, jobs, _ = depot
+    loader = make(by_reference=True)
+    loader.load(Send(1, jobs[:4], single=False))
+    loader.load(Send(2, jobs[4:5], single=False))
+    parts = loader.take()
+    assert [part.jobs for part in parts if part.lane == 2] == [jobs[4:5]]  # no other lane waits for it
+    loader.load(Send(1, [jobs[6], jobs[8]], single=False))
+    parts += loaded(loader, 7 - sum(len(part.jobs) for part in parts))
+    mine = [part.jobs for part in parts if part.lane == 1]
+    assert mine == [jobs[0:1], jobs[1:2], jobs[2:3], jobs[3:4], [jobs[6], jobs[8]]]
+    assert all(bool(part.images) == part.jobs[0].uri.startswith("put:") for part in parts)
+
+
+def test_image_that_is_gone(depot):
+    """An image that the ledger does not keep any more fails its own job for good, and no other."""
+    make, jobs, ledger = depot
+    ledger.settle([jobs[1].seq], 5, 2)
+    ledger.commit()
+    loader = make(by_reference=False)
+    loader.load(Send(1, jobs[:4], single=False))
+    (part,) = loaded(loader, 4)
+    assert part.jobs == [jobs[0], *jobs[2:4]]
+    ((job, reason, transient),) = part.failed
+    assert (job, transient) == (jobs[1], False)
+    assert "put it again under another name" in reason
