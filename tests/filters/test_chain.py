@@ -57,8 +57,10 @@ def test_text_and_back():
         (["faces:score=nan"], "must be a number"),
         (["faces:score=2"], "must be between 0.05 and 1"),
         (["faces:longest_px=1.5"], "must be a whole number"),
+        (["faces:longest_px=31"], "must be 0, or between 32 and 4096"),
+        (["faces:engine=magic"], "must be one of auto, onnxruntime, opencv"),
         (["highlight:colour=rde"], "option colour must be the name of a colour"),
-        (["highlight:quality=101"], "must be between 1 and 100"),
+        (["highlight:quality=101"], "must be between 0 and 100"),
         (["null"] * 33, "32 filters"),
     ],
 )

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zgrid.filters.chain import Chain
-    from zgrid.filters.detector import detector_advice, detector_name
+    from zgrid.filters.detector import detector_advice, detector_engine, detector_name
     from zgrid.filters.header import Header
     from zgrid.filters.image import Image
     from zgrid.filters.option import Between
@@ -48,6 +48,7 @@ __all__ = [
     "Step",
     "available",
     "detector_advice",
+    "detector_engine",
     "detector_name",
     "filter",
     "missing",
@@ -57,7 +58,7 @@ __all__ = [
 
 _MODULES = {
     "chain": ("Chain",),
-    "detector": ("detector_advice", "detector_name"),
+    "detector": ("detector_advice", "detector_engine", "detector_name"),
     "header": ("Header",),
     "image": ("Image",),
     "option": ("Between",),

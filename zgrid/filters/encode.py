@@ -41,7 +41,7 @@ def encode(pixels: Pixels, name: str, quality: int, exif: bytes = b"", icc: byte
     if not exif and not icc:
         return file
     if name == "JPEG":
-        return _with_segments(file, exif, icc)
+        return with_segments(file, exif, icc)
     return _with_png_chunks(file, exif, icc) if name == "PNG" else _with_webp_chunks(file, pixels, exif, icc)
 
 
@@ -55,7 +55,7 @@ def fits_jpeg(exif: bytes) -> bool:
     return len(exif) + len(b"Exif\0\0") + 2 <= _SEGMENT_BYTES_MAX
 
 
-def _with_segments(file: bytes, exif: bytes, icc: bytes) -> bytes:
+def with_segments(file: bytes, exif: bytes, icc: bytes) -> bytes:
     """Put EXIF and profile at the start of a JPEG, the profile in as many segments as it needs (ICC.1, annex B.4)."""
     out = [file[:2]]
     if exif:

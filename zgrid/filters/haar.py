@@ -12,6 +12,7 @@ from zgrid.filters import detector
 from zgrid.filters.face import Face
 
 NAME = detector.HAAR
+ENGINE = detector.OPENCV
 
 SCALE_STEP = 1.1
 """Each pass searches faces this much larger; OpenCV's default, with which the cascade was measured."""

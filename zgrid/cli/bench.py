@@ -1,0 +1,130 @@
+"""The command that tells what a machine does with pictures."""
+
+# \b keeps a help text's lines; measuring is imported when it is wanted: help must be instant.
+# ruff: noqa: D301, PLC0415
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zgrid.cli.output import clean, say, say_json, say_table, span
+from zgrid.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zgrid.roles.measure import Report
+
+MILLION = 1_000_000
+HAD_MIN = 0.9
+"""Below this share of a core somebody else is using the machine, which is worth a sentence."""
+
+
+def bench(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="folders, files or archives with pictures of yours (default: .)",
+                       show_default=False),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="FILTER", help="a step of the chain; give it several times "
+                     "(default: faces highlight)", show_default=False),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="measure at most so many")] = 200,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.1, help="measure one core so long, then all of them")
+    ] = 20.0,
+    cores: Annotated[
+        int, typer.Option("--procs", metavar="N", min=0, help="cores to measure together; 0 takes all there are")
+    ] = 0,
+    machines: Annotated[
+        int, typer.Option("--machines", metavar="N", min=1, help="also tell what so many such machines would do")
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, for programs")] = False,
+) -> int:  # fmt: skip
+    """Tell what this machine does with your own pictures, where the time goes, and what several machines would do.
+
+    Takes some of the pictures evenly, runs the chain on them with one core, then with all of them at once, and keeps
+    nothing. It needs no grid and touches none. Times are those that a picture keeps a core busy, and takes to read.
+
+    \b
+    Examples:
+      zgrid bench ~/Pictures
+      zgrid bench /photos --filter faces:longest_px=1280 --filter highlight --machines 4
+      zgrid bench holiday.zip --seconds 60 --json | jq .machine_per_s
+    """
+    from zgrid.roles.measure import measure
+    from zgrid.settings.values import cpus
+
+    with _progress(quiet=as_json) as tell:
+        report = measure(
+            sources or ["."],
+            filters or ["faces", "highlight"],
+            count=images,
+            seconds=seconds,
+            cores=cores or cpus(),
+            tell=tell,
+        )
+    if as_json:
+        say_json({**report.as_data(), "machines": machines, "machines_per_s": report.machines_per_s(machines)})
+    else:
+        _say(report, machines)
+    return EXIT_OK
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> "Iterator[Callable[[str, float], None]]":
+    """Yield what is told how far it is: a bar on a terminal, nothing elsewhere."""
+    if quiet or not sys.stdout.isatty():
+        yield lambda _what, _done: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda what, done: progress.update(task, description=what, completed=done)
+
+
+def _say(report: "Report", machines: int) -> None:
+    """Print what was measured, for people."""
+    more = "" if report.found_all else " or more"
+    say(f"pictures: {report.measured} of {report.found:,}{more}, {_counts(report.formats)}")
+    say(f"  in the middle {report.megapixels:.1f} megapixels, {report.megabytes:.2f} MB each")
+    say(f"chain: {report.chain}; faces by {report.detector}, run by {report.engine}")
+    say(f"  {_counts(report.outcomes)}, {report.faces} faces")
+    for reason in report.reasons:
+        say(f"  failed: {clean(reason)}")
+    say()
+    shares = [[stage, round(ms, 1), f"{100 * ms / report.ms:.0f} %"] for stage, ms in report.stages_ms.items()]
+    say_table(
+        ("stage", "ms", "share"), [*shares, ["all", round(report.ms, 1), "100 %"]], "one picture on one core, mean"
+    )
+    say(f"one in twenty takes more than {span(report.ms_p95)}")
+    say()
+    rates = [
+        ("one core", report.core_per_s),
+        (f"this machine, {report.cores} cores", report.machine_per_s),
+        (f"{machines} such machines", report.machines_per_s(machines)),
+    ]
+    rows = [[who, round(rate, 1), round(rate * 3600), span(1000 * MILLION / rate)] for who, rate in rates]
+    say_table(("who", "pictures/s", "an hour", "a million take"), rows)
+    enough_for = report.link_per_s / report.machine_per_s
+    say(
+        f"a gigabit link carries {report.link_per_s:.0f} such pictures/s, enough for {enough_for:.1f} such machines; "
+        "more of them read for themselves with --by-reference"
+    )
+    if report.had < HAD_MIN:
+        say(
+            f"this machine is busy with other things: the process had {100 * report.had:.0f} % of its core, and these "
+            "are the figures of one that has all of it"
+        )
+    if report.advice:
+        say(f"quicker or better: {report.advice}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {clean(name)}" for name, count in counts.items())
