@@ -1,0 +1,147 @@
+"""Memory and file descriptors of every process of a grid, looked at again and again; and whether they grow."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+MIB = 1 << 20
+
+RSS_MIB_MAX = {"ventilator": 160, "worker": 160, "sink": 200, "child": 1100, "finder": 80}
+"""What each kind of process may ever have: the libraries that it needs, its caches (16 MiB of pages of each database),
+and what is under way here, some thousand jobs of a kilobyte. Some images make a child take all that it may (1 GiB)."""
+
+GROWTH_BYTES_MAX, GROWTH_SHARE_MAX = 16 * MIB, 0.15
+"""How much the median of a role may grow from the first third of a run to the last one. Caches of pages fill up with
+the databases (16 MiB), and the allocator keeps what a backlog once needed; a leak of 1 MiB a minute passes this in an
+hour's run."""
+
+LIFE_S, LIFE_WARM_S = 600.0, 120.0
+"""A process that lived this long is looked at by itself, too, from when it is warm."""
+
+LIFE_BYTES_MAX = 12 * MIB
+"""How much it may grow between the first and the last third of that: the same caches, filled already in part."""
+
+FILES_GROWTH_MAX = 12
+"""Descriptors come and go with peers (a lane, its monitor and its links are three for each worker); a leak of one for
+each of hundreds of restarts passes this soon."""
+
+JUDGED_FROM_S = 240.0
+"""In shorter runs most of the first third is the start of the processes: there only the bounds count."""
+
+
+class Sample(NamedTuple):
+    """One look at one process."""
+
+    at_s: float
+    role: str
+    pid: int
+    rss_bytes: int
+    files: int
+
+
+class Vitals:
+    """Looks at the processes of ``grid``, their children included."""
+
+    def __init__(self, grid):
+        self._grid = grid
+        self.samples = []
+
+    def look(self, at_s):
+        """Look at all that are there now."""
+        for process in self._grid.processes.values():
+            if process.alive:
+                self._take(at_s, process.role, process.popen.pid)
+                below = {"worker": "child", "ventilator": "finder"}.get(process.role)
+                for pid in children_of(process.popen.pid) if below else ():
+                    self._take(at_s, below, pid)
+
+    def _take(self, at_s, role, pid):
+        try:
+            rss_bytes = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            files = len(os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            return  # it went
+        if rss_bytes:  # else it is only just being started, or nobody has seen its end yet
+            self.samples.append(Sample(at_s, role, pid, rss_bytes, files))
+
+    def thirds(self, seconds):
+        """Return role -> (samples of the first third, samples of the last)."""
+        found = defaultdict(lambda: ([], []))
+        for one in self.samples:
+            if one.at_s < seconds / 3:
+                found[one.role][0].append(one)
+            elif one.at_s >= 2 * seconds / 3:
+                found[one.role][1].append(one)
+        return dict(found)
+
+    def table(self, seconds):
+        """Return lines for people: min / median / max of each role, in the first third and in the last."""
+        lines = []
+        for role, (first, last) in sorted(self.thirds(seconds).items()):
+            rss = [_spread([one.rss_bytes / MIB for one in some], "{:.0f}") for some in (first, last)]
+            files = [_spread([one.files for one in some], "{:.0f}") for some in (first, last)]
+            lines.append(f"{role:<10} MiB {rss[0]} -> {rss[1]}   files {files[0]} -> {files[1]}")
+        return lines
+
+    def problems(self, seconds):
+        """Return sentences about what has grown."""
+        found = []
+        for role, bound_mib in RSS_MIB_MAX.items():
+            most = max((one.rss_bytes for one in self.samples if one.role == role), default=0)
+            if most > bound_mib * MIB:
+                found.append(f"a {role} had {most / MIB:.0f} MiB; {bound_mib} are the most that it may have")
+        if seconds >= JUDGED_FROM_S:
+            for role, (first, last) in self.thirds(seconds).items():
+                found += _grown(role, first, last)
+            found += self._lives()
+        return found
+
+    def _lives(self):
+        """Look at each long life by itself."""
+        lives = defaultdict(list)
+        for one in self.samples:
+            lives[one.role, one.pid].append(one)
+        found = []
+        for (role, pid), all_of_it in lives.items():
+            warm = [one for one in all_of_it if one.at_s - all_of_it[0].at_s >= LIFE_WARM_S]
+            if all_of_it[-1].at_s - all_of_it[0].at_s < LIFE_S:
+                continue
+            third = len(warm) // 3
+            first, last = warm[:third], warm[-third:]
+            by = median(one.rss_bytes for one in last) - median(one.rss_bytes for one in first)
+            if by > LIFE_BYTES_MAX:
+                found.append(f"{role} {pid} grew by {by / MIB:.1f} MiB in its life")
+            files = median(one.files for one in last) - median(one.files for one in first)
+            if files > FILES_GROWTH_MAX:
+                found.append(f"{role} {pid} had {files:.0f} more open files in the end")
+        return found
+
+
+def children_of(pid):
+    """Return the numbers of the children of a process; none when it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _spread(values, how):
+    if not values:
+        return "-"
+    return "/".join(how.format(value) for value in (min(values), median(values), max(values)))
+
+
+def _grown(role, first, last):
+    """Say how the medians of a role have grown too much."""
+    if not first or not last:
+        return []
+    found = []
+    before, after = (median(one.rss_bytes for one in some) for some in (first, last))
+    if after - before > max(GROWTH_BYTES_MAX, GROWTH_SHARE_MAX * before):
+        found.append(f"the memory of {role} grew from {before / MIB:.0f} to {after / MIB:.0f} MiB")
+    before, after = (median(one.files for one in some) for some in (first, last))
+    if after - before > FILES_GROWTH_MAX:
+        found.append(f"the open files of {role} grew from {before:.0f} to {after:.0f}")
+    return found
