@@ -20,7 +20,7 @@ RANKS = {
     "errors": 0, "settings": 0, "log": 0, "models": 0,
     "protocol": 1,
     "transport": 2, "store": 2, "filters": 2, "sources": 2,
-    "web": 3, "roles": 3,
+    "web": 3, "roles": 3, "client": 3,
     "cli": 4,
 }  # fmt: skip
 """Layer -> height. Imports go down; layers of equal height are siblings and import nothing of each other."""
@@ -28,8 +28,12 @@ RANKS = {
 BOTTOM = frozenset(name for name, rank in RANKS.items() if rank == 0)
 """These may use each other: a setting that is wrong raises an error."""
 
-LAYER_LIMITS = {"web": frozenset({"store"}) | BOTTOM}
-"""Layers that may import less than their height allows: the gallery works while the grid is down."""
+LAYER_LIMITS = {
+    "web": frozenset({"store"}) | BOTTOM,
+    "client": frozenset({"transport", "protocol", "sources"}) | BOTTOM,
+}
+"""Layers that may import less than their height allows: the gallery works while the grid is down, and who only asks a
+ventilator opens no ledger and loads no filter."""
 
 PURE_STDLIB = frozenset({
     "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "math", "operator", "typing",
