@@ -12,10 +12,12 @@ from typing import Annotated, NoReturn
 import typer
 
 import zgrid
-from zgrid.cli import halts, inspection, inventory, operations, questions, roles
+from zgrid.cli import halts, inspection, inventory, ledger, operations, questions, roles
+from zgrid.cli.bench import bench
 from zgrid.cli.logs import logs
 from zgrid.cli.output import OutputClosedError, say
 from zgrid.cli.put import put
+from zgrid.cli.top import top
 from zgrid.errors import EXIT_OK, EXIT_OURS, EXIT_SETTINGS, DamagedError, SettingsError, ZGridError
 
 EXIT_INTERRUPTED = 130
@@ -34,11 +36,12 @@ for command in (
     *(put, questions.status, questions.why, inspection.jobs, inspection.peek),
     *(operations.bury, operations.kick, operations.cancel, operations.retry),
     *(halts.pause, halts.resume, halts.drain),
-    logs,
+    *(top, logs, bench),
 ):
     app.command()(command)
 app.add_typer(inventory.models_app, name="models")
 app.add_typer(inventory.filters_app, name="filters")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _version(wanted: bool) -> None:

@@ -135,7 +135,7 @@ class Books:
             self.failing = ""  # only what somebody waited for had failed, and that was refused: the next one may try
         if not self._enter_waiting(now):
             return
-        hurry = len(self._entered) >= ENTRIES_PER_COMMIT_MAX or self._awaited or self._reads or self._questions
+        hurry = len(self._entered) >= ENTRIES_PER_COMMIT_MAX or self._is_awaited()
         if self.ledger.dirty and (hurry or now - self._committed_at >= self._patience_s()):
             self._committer.submit(self.ledger.commit)
         elif not self.ledger.dirty:
@@ -145,7 +145,8 @@ class Books:
         """Return in how many seconds ``turn`` has something to do; None when only news can change that."""
         if self._committer.busy or not (self._waiting or self._entered or self._reads or self._questions):
             return None
-        return max(0.0, self._again_at - now, self._committed_at + self._patience_s() - now)
+        wanted_at = 0.0 if self._is_awaited() else self._committed_at + self._patience_s()
+        return max(0.0, self._again_at - now, wanted_at - now)
 
     def hurry(self) -> None:
         """Commit at the next turn, whatever waits: it is the last."""
@@ -178,6 +179,10 @@ class Books:
             self._broke(error, now)
             return False
         return True
+
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits for a commit, or for the ledger to be up to date."""
+        return bool(self._awaited or self._reads or self._questions)
 
     def _patience_s(self) -> float:
         """Return the least time between two commits: short where somebody waits for one."""

@@ -1,7 +1,7 @@
 """Searches in the ledger, in threads that read it by themselves: the loop waits for none of them."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import local
 from typing import Any, NamedTuple, TypeVar
@@ -60,8 +60,10 @@ class Inquiries:
     def close(self) -> None:
         """Look for nothing more; who asked is not answered."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        for reader in self._readers:
-            reader.interrupt()
+        while under_way := [one.future for one in self._searches if not one.future.done()]:
+            for reader in self._readers:  # again and again: a search may be between two of its statements
+                reader.interrupt()
+            wait(under_way, timeout=0.02)
         self._executor.shutdown(wait=True)
         for reader in self._readers:
             reader.close()

@@ -99,7 +99,8 @@ class Loader:
         return ready
 
     def close(self) -> None:
-        """Forget what is not loaded; it is in the ledger."""
+        """Forget what is not loaded; it is in the ledger. What is being read comes to nothing, and wakes nobody."""
+        self._wake = lambda: None
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _cut(self, batch: Send) -> Iterator[_Part]:

@@ -26,6 +26,7 @@ from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
 from zgrid.settings import WorkerSettings
 from zgrid.transport.address import reach
+from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import host_identity, new_boot
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.loop import Loop
@@ -76,6 +77,9 @@ class WorkerRole:
             post = Post(control_dealer(self.context, self.boot, address), self.telling.complain)
             self.controls.append(post)
             self.loop.watch(post.socket, partial(self._read_control, index))
+            arrivals = Arrivals(post.socket)
+            stack.callback(arrivals.close)
+            self.loop.watch(arrivals.monitor, partial(self._arrived, index, arrivals))
         self.pool = pool.Pool(
             settings.procs,
             chains={},
@@ -112,6 +116,15 @@ class WorkerRole:
         return EXIT_OK
 
     # -- what happens
+
+    def _arrived(self, index: int, arrivals: Arrivals) -> None:
+        """A ventilator can be reached (again): a beat or HELLO now finds out whether it is still the same."""
+        if arrivals.take():
+            now = clock_now()
+            employer = self.duty.employers[index]
+            employer.hello_at = min(employer.hello_at, now)
+            employer.beat_at = float("-inf")
+            self._do(self.duty.tick(now))
 
     def _read_control(self, index: int) -> None:
         for _, message in self.controls[index].receive():

@@ -75,7 +75,7 @@ class Client:
         deadline = clock_now() + timeout_ms / 1000
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0:
             if self._socket.poll(left_ms, zmq.POLLOUT):
-                self._socket.send_multipart(frames, copy=False)
+                self._socket.send_multipart(frames)
                 answer = self._await(message.id, min(left_ms, again_ms))
                 if answer is None:
                     continue
