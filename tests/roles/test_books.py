@@ -18,7 +18,7 @@ def desk(tmp_path):
     loop = Loop()
     rows, failures = [], []
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    books = Books(ledger, 0.0, wake=loop.wake, accepted=rows.extend, failed=failures.append)
+    books = Books(ledger, 0.0, wake=loop.wake, accepted=rows.extend, failed=lambda error: failures.append(str(error)))
     yield books, ledger, rows, failures
     books.close(time.monotonic())
     loop.close()

@@ -105,10 +105,11 @@ def test_a_process_that_ends_leaves_nothing_untold(rig):
     assert rig.lines() == []
 
 
-def test_what_lasts_is_not_told_after_it_is_over(rig):
-    """A chain that waits is said again and again while it waits; once a minute is enough, and afterwards nothing."""
+@pytest.mark.parametrize("event", [Event.CHAIN_WAITING, Event.DISK_FULL, Event.STORE_FAILED])
+def test_what_lasts_is_not_told_after_it_is_over(rig, event):
+    """A full disk is said again and again while it is full; once a minute is enough, and afterwards nothing."""
     for _ in range(1000):
-        rig.telling.say(Event.CHAIN_WAITING, "faces", {"reason": "faces"})
+        rig.telling.say(event, "here", {"reason": "so it is"})
         rig.now += 0.1
     rig.telling.catch_up(at_once=True)
     first, second = rig.lines()

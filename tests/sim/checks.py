@@ -138,20 +138,15 @@ class Checks:
     def _sinks(self) -> None:
         """One row for each stored key, at the sink that the key names, and none for others."""
         stored: set[bytes] = set()
-        aside: set[bytes] = set()
         for ventilator in self.grid.ventilators:
             for entry in ventilator.ledger._jobs.values():
                 if entry.state is State.STORED:
                     stored.add(entry.row.key)
-                if entry.state in (State.BURIED, State.CANCELLED):
-                    aside.add(entry.row.key)
         for number, sink in enumerate(self.grid.sinks):
             mine = {key for key in stored if key[0] % len(self.grid.sinks) == number}
             rows = set(sink.store.rows)
             assert mine <= rows, f"{sink.name} lacks {len(mine - rows)} rows of stored jobs"
-            # A job can be buried or cancelled while a result of it is under way, and the sink's word be lost: it stays.
-            late = rows - mine
-            assert late <= aside & self.grid.work.kept, f"{sink.name} has {len(late)} rows of jobs that are not stored"
+            assert rows == mine, f"{sink.name} has {len(rows - mine)} rows of jobs that are not stored"
             intake = sink.machine
             assert intake.idle
             assert not intake.held_bytes

@@ -180,8 +180,8 @@ class Grid:
         deadline = self.clock.now + within_s
         assert self.clock.run(deadline, lambda: self.settled), f"not settled within {within_s:g} s: {self.story()}"
         self.clock.run(min(deadline, self.clock.now + 60.0), lambda: self.quiet)
-        # Long enough for the last late message, and for the silence of a peer that it wrongly announced.
-        self.clock.run(max(self.clock.now + 2.5, self.healed_at + 7.0))
+        # Long enough for the last late message, the silence of a peer that it wrongly announced, and two reviews.
+        self.clock.run(max(self.clock.now + 2.5, self.healed_at + 14.0))
         self.checks.settled()
 
     def story(self) -> str:

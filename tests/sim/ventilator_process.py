@@ -71,6 +71,7 @@ class VentilatorProcess(Process):
             fx.Postpone: self._postpone,
             fx.Record: self._record,
             fx.Refill: self._refill,
+            fx.Review: self._review,
             fx.TellSink: self._tell_sink,
             fx.Log: self._log,
         }
@@ -291,6 +292,13 @@ class VentilatorProcess(Process):
             self.grid.trace(self, "reads", rows)
             exhausted = len(rows) < effect.limit
             self.perform(self.machine.delivery.loaded(effect.chain, rows, self.clock.now, exhausted=exhausted))
+
+        self.disk.read(read)
+
+    def _review(self, effect: fx.Review) -> None:
+        def read() -> None:
+            jobs = self.ledger.aside(self.now_ms() - effect.within_ms, effect.limit)
+            self.perform(self.machine.delivery.reviewed(jobs))
 
         self.disk.read(read)
 

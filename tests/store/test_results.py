@@ -6,9 +6,10 @@ import sqlite3
 import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
 
-from zgrid.errors import SettingsError, StoreError
+from zgrid.errors import FullError, SettingsError, StoreError
 from zgrid.store import tables
 from zgrid.store.results import Results
+from zgrid.store.sqlite import refusal
 from zgrid.store.tables import FaceRow, ImageRow, face_rows
 
 LEDGER = b"L" * 16
@@ -184,6 +185,15 @@ def test_second_sink_is_refused(tmp_path):
         Results(f"sqlite:///{tmp_path}/results.sqlite")
     results.close()
     Results(f"sqlite:///{tmp_path}/results.sqlite").close()
+
+
+def test_an_index_that_cannot_grow_is_a_full_disk(tmp_path):
+    """SQLite calls it a failure of the disk when there is no room for the index of a WAL."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    refused = refusal(error, tmp_path)
+    assert isinstance(refused, FullError)
+    assert "no space is left" in str(refused)
 
 
 def test_refusals_are_sentences(tmp_path):

@@ -107,7 +107,7 @@ def _say(report: "Report", machines: int) -> None:
     say()
     rates = [
         ("one core", report.core_per_s),
-        (f"this machine, {report.cores} cores", report.machine_per_s),
+        (f"this machine, {report.cores} core{'s' * (report.cores > 1)}", report.machine_per_s),
         (f"{machines} such machines", report.machines_per_s(machines)),
     ]
     rows = [[who, round(rate, 1), round(rate * 3600), span(1000 * MILLION / rate)] for who, rate in rates]

@@ -5,11 +5,23 @@ does to a job is looked up in ``moves.MOVES``; a change that comes late alters n
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zgrid.protocol.dispatch import Dispatch
-from zgrid.protocol.effects import Bury, Charge, CloseLane, Effect, Log, Postpone, Record, Refill, Settle, TellSink
+from zgrid.protocol.effects import (
+    Bury,
+    Charge,
+    CloseLane,
+    Effect,
+    Log,
+    Postpone,
+    Record,
+    Refill,
+    Review,
+    Settle,
+    TellSink,
+)
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage
@@ -20,6 +32,14 @@ from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged
 from zgrid.protocol.window import START, Place, Row, Window
+
+REVIEW_S = 5.0
+REVIEW_MS = 60_000
+"""Sinks are asked so often about jobs that were closed by others than them within this time."""
+
+REVIEW_ALL_MS = 7 * 86_400_000
+REVIEW_JOBS_MAX = 4 * BATCH_JOBS_MAX
+"""The same when a sink comes, or this ventilator: what was under way while either was down is a week old at most."""
 
 
 class Delivery:
@@ -33,7 +53,7 @@ class Delivery:
         self.out = Dispatch(terms, self.window, self.lanes)
         self.late: Counter[str] = Counter()
         self.finished: list[dict[int, Job]] = [{} for _ in range(sinks)]
-        self._asked_at = 0.0
+        self._asked_at = self._reviewed_at = 0.0
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
         self._refilling: dict[int, Place] = {}
@@ -131,7 +151,7 @@ class Delivery:
         for job in lost:
             job.suspect = job.suspect or not (innocent or job.seq in lane.singles)
             reason = f"worker {lane.worker} died while it ran this: {why}"
-            if job.seq not in guilty or self._charge(job, reason, {"worker": lane.worker, "uri": job.uri}, effects):
+            if job.seq not in guilty or self._charge(job, reason, _evidence(job, lane), effects):
                 again.append(job)
         effects += self._ask(list(lane.finished.values()))
         effects.append(CloseLane(lane_id))
@@ -268,7 +288,20 @@ class Delivery:
     def sink_came(self, sink: int, now: float) -> list[Effect]:
         """A sink is there that was not, or is another process: what the old one had not stored may be gone."""
         self._sink_since[sink] = now
-        return self._ask(list(self.finished[sink].values()))
+        return [*self._ask(list(self.finished[sink].values())), Review(REVIEW_ALL_MS, REVIEW_JOBS_MAX)]
+
+    def reviewed(self, jobs: Sequence[tuple[int, bytes]]) -> list[Effect]:
+        """The ledger answered a Review with (seq, key) of each: ask the sinks whether they have any of these.
+
+        A result may have been under way when its job was closed, and the sink's word been lost with one of us.
+        """
+        effects: list[Effect] = []
+        for sink in range(len(self.finished)):
+            mine = [(seq, key) for seq, key in jobs if key[0] % len(self.finished) == sink]
+            for start in range(0, len(mine), BATCH_JOBS_MAX):
+                seqs, keys = zip(*mine[start : start + BATCH_JOBS_MAX], strict=True)
+                effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=list(seqs), keys=b"".join(keys))))
+        return effects
 
     # -- time
 
@@ -285,6 +318,9 @@ class Delivery:
             lane.stage = Stage.GONE  # before the first one's jobs are passed on, so that none of them gets any
         for lane in overdue:
             effects += self._overdue(lane, now)
+        if now - self._reviewed_at > REVIEW_S:
+            self._reviewed_at = now
+            effects.append(Review(REVIEW_MS, REVIEW_JOBS_MAX))
         if now - self._asked_at > 1.0:
             self._asked_at = now
             since = now - min(5.0, self.terms.result_patience_ms / 1000)
@@ -343,7 +379,7 @@ class Delivery:
     ) -> bool:
         """Bury, postpone or charge a job that failed; return whether it is ready again."""
         lane.failed += 1
-        evidence = {**why, "worker": lane.worker, "uri": job.uri}
+        evidence = _evidence(job, lane, why)
         if code == Code.FAILED:
             job.failures += 1
             self._close(job, Change.BURY)
@@ -405,3 +441,8 @@ class Delivery:
                 keys = b"".join(job.key for job in part)
                 effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=[job.seq for job in part], keys=keys)))
         return effects
+
+
+def _evidence(job: Job, lane: Lane, why: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is kept of a failure: what the worker says of it, and of which job, where and at which attempt."""
+    return {**(why or {}), "worker": lane.worker, "uri": job.uri, "key": job.key.hex(), "attempt": job.attempt}

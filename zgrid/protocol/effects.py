@@ -92,6 +92,13 @@ class Refill(NamedTuple):
     limit: int
 
 
+class Review(NamedTuple):
+    """Read which jobs were buried or cancelled within so many ms, whose results a sink may have (``reviewed``)."""
+
+    within_ms: int
+    limit: int
+
+
 class TellSink(NamedTuple):
     """Send a message to a sink."""
 
@@ -108,5 +115,5 @@ class Log(NamedTuple):
 
 
 Effect = (
-    Reply | OpenLane | CloseLane | Send | Settle | Bury | Charge | Postpone | Record | Refill | TellSink | Log
+    Reply | OpenLane | CloseLane | Send | Settle | Bury | Charge | Postpone | Record | Refill | Review | TellSink | Log
 )  # fmt: skip

@@ -39,7 +39,7 @@ class _Item(NamedTuple):
 class Books:
     """Owns the ledger's transactions. ``gather_s``: how long entries may gather under load, in seconds.
 
-    ``accepted`` is called with the rows of jobs once they are on disk, and ``failed`` with a sentence when the disk
+    ``accepted`` is called with the rows of jobs once they are on disk, and ``failed`` with the error when the disk
     refuses; ``wake`` must make the loop call ``turn`` soon, from any thread.
     """
 
@@ -50,7 +50,7 @@ class Books:
         *,
         wake: Callable[[], None],
         accepted: Callable[[list[Row]], None],
-        failed: Callable[[str], None],
+        failed: Callable[[StoreError], None],
     ) -> None:
         self.ledger = ledger
         self.failing = ""
@@ -80,6 +80,11 @@ class Books:
     def offers(self) -> int:
         """How many batches of offers are not on disk yet."""
         return self._offers
+
+    @property
+    def at(self) -> int | None:
+        """A number that changes whenever a commit has ended; None while none is under way."""
+        return self._committer.at
 
     def enter(self, entry: Entry, done: Callable[[Any], None] | None = None) -> None:
         """Write something, in order; at the next turn at the latest. ``done`` hears what it returned, once on disk."""
@@ -224,7 +229,7 @@ class Books:
     def _broke(self, error: StoreError, now: float) -> None:
         """Nothing since the last commit is in the ledger: let it wait again in its order, but refuse what was asked."""
         refused = self._undo(error, now)
-        self._failed(self.failing)
+        self._failed(error)
         for item in refused:
             assert item.refused is not None
             item.refused(self.failing)

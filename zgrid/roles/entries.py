@@ -10,6 +10,7 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles.books import Books
 from zgrid.roles.rate import Rate
+from zgrid.transport.clock import due_clock_ms
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.clock import wall_ms
 
@@ -36,6 +37,7 @@ class Entries:
             fx.Postpone: self.postpone,
             fx.Record: self.record,
             fx.Refill: self.refill,
+            fx.Review: self.review,
         }
 
     def settle(self, effect: fx.Settle) -> None:
@@ -47,7 +49,7 @@ class Entries:
         """Close a job that failed for good, with the evidence."""
         self._rate.add(1, clock_now())
         self._log.warning(
-            Event.JOB_BURIED, job=effect.seq, attempt=effect.failures, reason=effect.reason, **_where(effect)
+            Event.JOB_BURIED, job=effect.seq, failures=effect.failures, reason=effect.reason, **_where(effect)
         )
         self._books.enter(
             partial(self._ledger.bury, effect.seq, effect.failures, effect.reason, effect.evidence, wall_ms())
@@ -65,7 +67,7 @@ class Entries:
         """Put a job off after trouble that may pass."""
         self._retried(effect)
         wall = wall_ms()
-        due_ms = wall + effect.delay_ms
+        due_ms = due_clock_ms() + effect.delay_ms
         self._books.enter(
             partial(self._ledger.postpone, effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, wall)
         )
@@ -96,6 +98,16 @@ class Entries:
 
         self._books.read(read)
 
+    def review(self, effect: fx.Review) -> None:
+        """Read which jobs were closed without a result, for sinks to be asked about them."""
+
+        def read() -> None:
+            jobs = self._ledger.aside(wall_ms() - effect.within_ms, effect.limit)
+            if jobs:
+                self._do(self._machine.delivery.reviewed(jobs))
+
+        self._books.read(read)
+
     def wake_delayed(self) -> None:
         """Have jobs whose delay is over made ready."""
 
@@ -103,13 +115,14 @@ class Entries:
             if rows:
                 self._do(self._machine.delivery.accepted(rows, clock_now()))
 
-        self._books.enter(lambda: self._ledger.due(wall_ms()), accepted)
+        self._books.enter(lambda: self._ledger.due(due_clock_ms()), accepted)
 
     def _retried(self, effect: fx.Charge | fx.Postpone) -> None:
         self._log.warning(
-            Event.JOB_RETRIED, job=effect.seq, attempt=effect.failures, reason=effect.reason, **_where(effect)
+            Event.JOB_RETRIED, job=effect.seq, failures=effect.failures, reason=effect.reason, **_where(effect)
         )
 
 
 def _where(effect: fx.Bury | fx.Charge | fx.Postpone) -> dict[str, Any]:
-    return {name: effect.evidence[name] for name in ("uri", "worker", "signal") if name in effect.evidence}
+    names = ("key", "attempt", "uri", "worker", "signal")
+    return {name: effect.evidence[name] for name in names if name in effect.evidence}

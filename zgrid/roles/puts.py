@@ -12,6 +12,7 @@ from zgrid.roles.desk import Ticket
 from zgrid.roles.halts import Halts
 from zgrid.sources import content
 from zgrid.store.rows import JobTerms, Placed
+from zgrid.transport.clock import due_clock_ms
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.clock import wall_ms
 
@@ -103,7 +104,7 @@ class Puts:
 def _terms(message: Put) -> JobTerms:
     return JobTerms(
         priority=message.priority,
-        due_ms=wall_ms() + message.delay_ms if message.delay_ms else None,
+        due_ms=due_clock_ms() + message.delay_ms if message.delay_ms else None,
         ttr_ms=message.ttr_ms or None,
         attempts_max=message.attempts or None,
     )

@@ -18,7 +18,7 @@ WARNINGS = frozenset(
     }
 )  # fmt: skip
 
-STANDING = frozenset({Event.CHAIN_WAITING})
+STANDING = frozenset({Event.CHAIN_WAITING, Event.STORE_FAILED, Event.DISK_FULL})
 """Said again and again while something lasts: when it is over, there is nothing left to tell."""
 
 SUBJECTS_MAX = 1024

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from zgrid.errors import EXIT_BURIED, EXIT_OK
+from zgrid.errors import EXIT_BURIED, EXIT_OK, FullError, StoreError
 from zgrid.filters import parse_steps
 from zgrid.log import Event, configure
 from zgrid.protocol import effects as fx
@@ -24,6 +24,7 @@ from zgrid.roles.halts import Halts
 from zgrid.roles.inquiries import Inquiries
 from zgrid.roles.loader import Loader
 from zgrid.roles.memory import tune_memory
+from zgrid.roles.notify import Notify
 from zgrid.roles.operations import Operations
 from zgrid.roles.outgoing import Outgoing
 from zgrid.roles.puts import Puts
@@ -66,6 +67,8 @@ class VentilatorRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake, self._last_words)
         stack.callback(self.signals.restore)
+        self.notify = Notify()
+        stack.callback(self.notify.close)
         # Workers may have filters that are not installed here; what is known to be wrong must not bury every image.
         self.chain = " ".join(map(str, parse_steps(settings.filter, checked=False)))
         self._effects: deque[fx.Effect] = deque()
@@ -83,9 +86,14 @@ class VentilatorRole:
         if not self.halts.draining:
             self.supply.start()
         self.do(self.machine.tick(clock_now()))
+        if self.notify.interval_s is not None:
+            self.loop.every(self.notify.interval_s, self._notify)
+        self.notify.ready()
         self.loop.run()
+        self.notify.stopping()
         for post in self.sinks:
             post.send(Bye(boot=self.machine.boot))
+        self.telling.catch_up(at_once=True)
         self.log.info(Event.STOPPED, status=self.status, **_named(self.books.ledger.counts()))
         return self.status
 
@@ -94,6 +102,7 @@ class VentilatorRole:
     def _open_ledger(self, stack: ExitStack) -> None:
         settings = self.settings
         settings.ledger.parent.mkdir(parents=True, exist_ok=True)
+        self.notify.status(f"opening the ledger {settings.ledger}")
         ledger = Ledger(settings.ledger)
         self.books = Books(
             ledger,
@@ -183,6 +192,14 @@ class VentilatorRole:
         self.entries.wake_delayed()
         for sentence in self.machine.waiting() + self.halts.waiting():
             self.telling.say(Event.CHAIN_WAITING, sentence, {"reason": sentence})
+        self.telling.catch_up()
+
+    def _notify(self) -> None:
+        """Tell the supervisor how it stands."""
+        counts, workers = self.books.ledger.counts(), len(self.machine.delivery.lanes)
+        jobs, per_s = sum(counts.get(state, 0) for state in OPEN), self.rate.per_s(clock_now())
+        self.notify.status(f"{jobs:,} jobs open, {per_s:.1f} settled/s, {workers} workers")
+        self.notify.alive(self.books.at)
 
     def _turned(self) -> None:
         """At the end of each turn: offers into the ledger, entries into commits, and whether all is done."""
@@ -226,11 +243,13 @@ class VentilatorRole:
         self.machine.delivery.chains = self.books.ledger.chain_texts()
         self.do(self.machine.delivery.accepted(rows, clock_now()))
 
-    def _disk_failed(self, sentence: str) -> None:
-        self.telling.say(Event.DISK_FULL if "full" in sentence else Event.STORE_FAILED, "ledger", {"reason": sentence})
+    def _disk_failed(self, error: StoreError) -> None:
+        event = Event.DISK_FULL if isinstance(error, FullError) else Event.STORE_FAILED
+        self.telling.say(event, "ledger", {"reason": str(error)})
 
     def _last_words(self) -> None:
         """Told twice to stop: what is not on disk by now is found again, or told again, after the next start."""
+        self.telling.catch_up(at_once=True)
         self.log.info(Event.STOPPED, status=EXIT_OK, reason="told twice to stop")
 
     # -- effects

@@ -74,7 +74,7 @@ class WorkerRole:
         self.lanes: dict[int, Post] = {}
         self.outboxes: dict[str, Outbox] = {}
         for index, address in enumerate(settings.ventilators):
-            post = Post(control_dealer(self.context, self.boot, address), self.telling.complain)
+            post = Post(control_dealer(self.context, self.boot, address, monitored=True), self.telling.complain)
             self.controls.append(post)
             self.loop.watch(post.socket, partial(self._read_control, index))
             arrivals = Arrivals(post.socket)

@@ -233,12 +233,10 @@ class Ledger(Questions, JobLedger):
     def _settle(self, old: State, new: State, values: dict[str, Any]) -> int:
         values = {**values, "state": old}
         chains = self._sums.chains_in(old)
-        if len(chains) == 1:  # as nearly always; else the jobs have to be looked at before
+        if len(chains) == 1:  # as nearly always
             by_chain = {chains[0]: self._db.execute(statements.SETTLE, values).rowcount}
         else:
-            by_chain = dict(self._db.execute(statements.BY_CHAIN, values).fetchall())
-            if by_chain:
-                self._db.execute(statements.SETTLE, values)
+            by_chain = Counter(chain for (chain,) in self._db.execute(statements.SETTLE_MIXED, values).fetchall())
         return self._moved(by_chain, old, new)
 
     def _moved(self, by_chain: Mapping[int, int], old: State, new: State) -> int:
@@ -353,6 +351,12 @@ class Ledger(Questions, JobLedger):
             if len(rows) < limit:
                 rows += self._db.execute(statements.NEXT_PRIORITY, (chain, after[0], limit - len(rows))).fetchall()
         return list(map(Row._make, rows))
+
+    def aside(self, since_ms: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (seq, key) of up to ``limit`` jobs that were buried or cancelled since then, the latest first."""
+        with self._reading():
+            rows: list[tuple[int, bytes]] = self._db.execute(statements.ASIDE, (since_ms, limit)).fetchall()
+            return rows
 
     def next_due_ms(self) -> int | None:
         """Return when the next DELAYED job is due, by the wall clock; None when there is none."""

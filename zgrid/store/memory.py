@@ -244,6 +244,15 @@ class MemoryLedger(JobLedger):
         rows = (self._jobs[seq].row for _, seq in self._ready[bisect_right(self._ready, after) :])
         return list(islice((row for row in rows if row.chain == chain), limit))
 
+    def aside(self, since_ms: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (seq, key) of up to ``limit`` jobs that were buried or cancelled since then, the latest first."""
+        found = [
+            (entry.settled_ms or 0, seq, entry.row.key)
+            for seq, entry in self._jobs.items()
+            if entry.state in (State.BURIED, State.CANCELLED) and (entry.settled_ms or 0) >= since_ms
+        ]
+        return [(seq, key) for _, seq, key in sorted(found, reverse=True)[:limit]]
+
     def next_due_ms(self) -> int | None:
         """Return when the next DELAYED job is due, by the wall clock; None when there is none."""
         return min((due_ms for due_ms, _ in self._delayed()), default=None)

@@ -145,7 +145,7 @@ def _sync_folder(path: Path) -> None:
 
 def _sentence(error: OSError, root: Path) -> str:
     if error.errno in _FULL:
-        return f"no space is left for the pictures in {root}: free some on its disk"
+        return f"no space is left for the pictures in {root}: free some on its disk, which is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the pictures in {root} cannot be written ({error.strerror}): let this user write to that folder"
     return f"the disk failed under the pictures in {root} ({error}): look at the system's log"

@@ -65,12 +65,12 @@ class Rebuild:
         for name in ("chains", "pruned", "jobs", "history", "evidence", "tallies"):
             self._copy(name, self._salvage.rows(name))
         self._copy("chains", self._chains_by_text())
-        by_source = self._jobs_by_source() if self._salvage.unread else 0
+        by_source = self._jobs_by_source() if self._salvage.unread or self._lost_jobs() else 0
         nameless = self._images()
         lost_images = self._db.execute(_BURY_WITHOUT_IMAGE, (self._now_ms, _LOST_IMAGE)).rowcount
         self._name_lost_chains()
         lost = self._lost_jobs()
-        keeps_id = self._meta(is_whole=lost == 0 or not self._salvage.unread)
+        keeps_id = self._meta(is_whole=lost == 0 or (lost is None and not self._salvage.unread))
         self._db.execute(_COUNT_ALL)
         if self._salvage.unread or not self._saved["tallies"]:
             self._db.execute("DELETE FROM tallies")

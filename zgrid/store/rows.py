@@ -176,6 +176,9 @@ class JobLedger(Protocol):
     def next_open(self, chain: int, after: tuple[int, int], limit: int) -> list[Row]:
         """Return up to ``limit`` READY jobs of a chain behind the place ``after`` = (priority, seq), in that order."""
 
+    def aside(self, since_ms: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (seq, key) of up to ``limit`` jobs that were buried or cancelled since then, the latest first."""
+
     def due(self, now_ms: int, limit: int = 1000) -> list[Row]:
         """Make up to ``limit`` DELAYED jobs READY whose time has come, and return them by (priority, seq)."""
 

@@ -51,6 +51,8 @@ CREATE INDEX jobs_ready ON jobs (chain, priority, seq) WHERE state = 0;
 CREATE INDEX jobs_delayed ON jobs (due_ms) WHERE state = 1;
 -- What wants to be looked at.
 CREATE INDEX jobs_buried ON jobs (seq) WHERE state = 4;
+-- What was closed without its result: sinks are asked whether they have it all the same.
+CREATE INDEX jobs_aside ON jobs (settled_ms) WHERE state IN (4, 5);
 
 -- The bytes of images that were put, accepted in the same transaction as their job. They go when the job is stored,
 -- discarded or cancelled; a buried job keeps them, because it may be kicked.

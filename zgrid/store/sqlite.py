@@ -55,7 +55,7 @@ def sentence(error: BaseException, path: Path) -> str:
     """Say in one sentence what an error of SQLite means for ``path`` and what to do about it."""
     code = _code(error)
     meanings = {
-        sqlite3.SQLITE_FULL: f"no space is left for {path}: free some on its disk",
+        sqlite3.SQLITE_FULL: f"no space is left for {path}: free some on its disk, which is full",
         sqlite3.SQLITE_READONLY: f"{path} is read-only: let this user write to it and to its folder",
         sqlite3.SQLITE_CANTOPEN: f"{path} cannot be opened: check that its folder exists and may be written to",
         sqlite3.SQLITE_NOTADB: f"{path} is damaged, or no SQLite database: restore a copy of it, or name another file",
@@ -69,4 +69,6 @@ def sentence(error: BaseException, path: Path) -> str:
 
 def _code(error: BaseException) -> int:
     """Return SQLite's primary code of an error, 0 for none."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return sqlite3.SQLITE_FULL  # the index of a WAL cannot grow: that is all a full disk says of it
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

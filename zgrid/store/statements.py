@@ -42,8 +42,8 @@ SETTLE = f"""
     UPDATE jobs SET state = :to, settled_ms = :now_ms, reason = :reason, due_ms = NULL
     WHERE {_SEQS} AND state = :state"""
 
-BY_CHAIN = f"SELECT chain, count(*) FROM jobs WHERE {_SEQS} AND state = :state GROUP BY chain"
-"""How many of these jobs are in a state, where they may be of several chains."""
+SETTLE_MIXED = f"{SETTLE} RETURNING chain"
+"""For jobs that may be of several chains."""
 
 CLOSE = f"{SETTLE} RETURNING seq, chain"
 
@@ -71,6 +71,8 @@ FIRST_DUE = "SELECT seq FROM jobs WHERE state = 1 ORDER BY due_ms LIMIT 1"
 
 NEXT_OPEN = f"SELECT {_ROW} FROM jobs WHERE state = 0 AND chain = ? AND priority = ? AND seq > ? ORDER BY seq LIMIT ?"
 """What is behind a place in its own priority. Asked as (priority, seq) > (?, ?), SQLite reads the whole priority."""
+
+ASIDE = "SELECT seq, key FROM jobs WHERE state IN (4, 5) AND settled_ms >= ? ORDER BY settled_ms DESC LIMIT ?"
 
 NEXT_PRIORITY = f"SELECT {_ROW} FROM jobs WHERE state = 0 AND chain = ? AND priority > ? ORDER BY priority, seq LIMIT ?"
 

@@ -104,7 +104,7 @@ def _checksum(data: bytes, sums: tuple[int, int], *, swap: bool) -> tuple[int, i
 
 @cache
 def _weights(pairs: int) -> tuple[list[int], tuple[int, int, int, int]]:
-    """Return the weights of so many pairs of words, that of the second sum above the first's, and of the sums before."""
+    """Return the weights of so many pairs of words, in the second sum above those in the first, and of both sums."""
     weights: list[int] = []
     a, b, c, d = 1, 0, 0, 1
     for _ in range(pairs):

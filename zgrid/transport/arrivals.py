@@ -5,7 +5,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 
 class Arrivals:
-    """Watches one connecting socket. Poll ``monitor`` for reading, then call ``take``.
+    """Watches one connecting socket that is ``monitored``. Poll ``monitor`` for reading, then call ``take``.
 
     Nothing is queued for a peer that is not there, so whoever waits for a process that is being restarted has to speak
     first when it is back. Without this it would do so at its next beat: a second late.
@@ -13,7 +13,7 @@ class Arrivals:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
 
     def take(self) -> bool:
         """Return whether the peer was reached since the last call. Never waits."""

@@ -1,4 +1,7 @@
-"""The two clocks. Machines get the monotonic one; the wall clock only dates what people read."""
+"""The clocks. Machines get the monotonic one; the wall clock only dates what people read.
+
+A delay that outlives a restart has to be kept as a date: ``due_clock_ms`` is the wall clock without its jumps.
+"""
 
 import os
 import time
@@ -13,6 +16,14 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def due_clock_ms() -> int:
+    """Return what the wall clock would say, had nobody set it since this process began: what delays are reckoned by.
+
+    A machine's sleep counts, as it does for people.
+    """
+    return _SET_MS + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 def new_boot() -> bytes:
     """Return a random name for this life of this process, 8 bytes."""
     return os.urandom(8)
@@ -25,3 +36,6 @@ def host_identity() -> str:
     """
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return f"{boot_id}/{os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116  one call, no path object needed
+
+
+_SET_MS = wall_ms() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

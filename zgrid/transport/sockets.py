@@ -21,6 +21,10 @@ RESULTS_HWM = 4
 RECONNECT_MS_MAX = 250
 """Somebody who is back is found in a quarter of a second. Four refused attempts a second cost nobody anything."""
 
+CONNECT_MS_MAX = 2000
+"""Then a connection is tried anew: left to itself TCP pauses ever longer, and is back half a minute after a link that
+was cut for a minute. It is enough for a way round the earth on which one packet is lost."""
+
 KERNEL_BUFFER_BYTES = 1 << 20
 """Enough for one batch in flight: larger kernel buffers only hide a slow peer."""
 
@@ -38,6 +42,7 @@ def _set(socket: zmq.Socket[bytes], linger_ms: int, message_bytes_max: int) -> N
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a port scanner does not hold a half-open session for 30 s
     socket.setsockopt(zmq.RECONNECT_IVL, 100)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS_MAX)
     # Half-open connections end in about 10 s even where nothing is sent and our own beats do not look.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 5)
@@ -78,15 +83,26 @@ def control_router(
 
 
 def control_dealer(
-    context: zmq.Context[zmq.Socket[bytes]], identity: bytes, address: str, what: str = "the address"
+    context: zmq.Context[zmq.Socket[bytes]],
+    identity: bytes,
+    address: str,
+    what: str = "the address",
+    *,
+    monitored: bool = False,
 ) -> zmq.Socket[bytes]:
-    """Return the connecting side of a control conversation."""
+    """Return the connecting side of a control conversation; one that is ``monitored`` is for ``Arrivals``."""
     socket = context.socket(zmq.DEALER)
     _set(socket, 250, HEADER_BYTES_MAX)
     socket.routing_id = identity
     socket.immediate = True  # nothing is queued for a peer that is not there: beats would pile up for the dead
     socket.sndhwm = socket.rcvhwm = CONTROL_HWM
-    return connect(socket, address, what)
+    monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) if monitored else None
+    try:
+        return connect(socket, address, what)
+    except SettingsError:
+        if monitor is not None:
+            monitor.close(0)
+        raise
 
 
 def connect(socket: zmq.Socket[bytes], address: str, what: str) -> zmq.Socket[bytes]:

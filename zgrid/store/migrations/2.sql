@@ -7,6 +7,8 @@ ALTER TABLE jobs ADD COLUMN spent INTEGER NOT NULL DEFAULT 0;
 DROP INDEX jobs_ready;
 CREATE INDEX jobs_ready ON jobs (chain, priority, seq) WHERE state = 0;
 
+CREATE INDEX jobs_aside ON jobs (settled_ms) WHERE state IN (4, 5);
+
 CREATE TABLE spool (
     seq   INTEGER PRIMARY KEY,
     image BLOB NOT NULL

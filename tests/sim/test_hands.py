@@ -1,0 +1,65 @@
+"""What people do while things go wrong: the sink's row is the truth, and nothing that was put is lost."""
+
+from grid import Grid
+
+from zgrid.protocol.job import State
+from zgrid.store.rows import JobTerms
+
+
+def test_a_row_at_the_sink_outlives_a_cancel() -> None:
+    """Cancelled while its result was under way, and the sink's word lost with the ventilator: it is asked for again."""
+    grid = Grid(3)
+    grid.add_sink(store_s=1.0)
+    ventilator = grid.add_ventilator({"keep": 4})
+    grid.add_worker()
+    grid.start()
+    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    seq = next(iter(ventilator.machine.delivery.finished[0]))
+    ventilator.call(ventilator.life, ventilator.hands.change, "cancel", [seq])
+    grid.run_until(lambda: ventilator.ledger.counts()[State.CANCELLED] == 1 and ventilator.disk.idle)
+    ventilator.crash()
+    grid.run(3.0)
+    assert ventilator.ledger.counts()[State.CANCELLED] == 1
+    ventilator.start()
+    grid.run_until(lambda: ventilator.ledger.counts()[State.STORED] == 4)
+    grid.settle()
+
+
+def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost() -> None:
+    """Nobody restarts: the sink is asked from time to time about what was closed without it a moment ago."""
+    grid = Grid(4)
+    sink = grid.add_sink(store_s=0.5)
+    ventilator = grid.add_ventilator({"keep": 1})
+    grid.add_worker()
+    grid.start()
+    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    ventilator.call(ventilator.life, ventilator.hands.change, "bury", [1])
+    control = ventilator.sinks[0]
+    control.cut()
+    grid.run_until(lambda: len(sink.store.rows) == 1)
+    assert ventilator.ledger.counts()[State.BURIED] == 1
+    control.connect()
+    grid.run_until(lambda: ventilator.ledger.counts()[State.STORED] == 1)
+    grid.settle()
+
+
+def test_paused_chain_keeps_its_jobs_and_no_others() -> None:
+    """However many jobs of a paused chain stand in front, those of another are done; resumed, the rest is done, too."""
+    grid = Grid(5)
+    grid.add_sink()
+    ventilator = grid.add_ventilator({"keep": 300})
+    grid.add_worker()
+    chain = ventilator.offers[0][1]
+    grid.start()
+    grid.run_until(lambda: bool(ventilator.machine.delivery.chains))
+    ventilator.machine.delivery.pause(chain)
+    grid.run(3.0)
+    before = ventilator.ledger.counts()[State.STORED]
+    offer = ventilator.offers[0][0]
+    hands = ventilator.hands
+    ventilator.call(
+        ventilator.life, hands.accept, offer._replace(uri="file:///keep/put.jpg"), "faces", JobTerms(priority=9)
+    )
+    grid.run_until(lambda: ventilator.states().get("file:///keep/put.jpg") is State.STORED)
+    assert ventilator.ledger.counts()[State.STORED] == before + 1
+    grid.settle()
