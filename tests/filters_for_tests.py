@@ -151,6 +151,7 @@ _ACTIONS = {
     "surrogate": lambda image, argument: Discard("no face in \udcff.jpg"),
     "fail": lambda image, argument: Fail(argument),
     "later": lambda image, argument: Fail(argument, transient=True),
+    "unless": lambda image, argument: None if os.path.exists(argument) else Fail("not yet", transient=True),
     "raise": _raise,
     "segv": lambda image, argument: ctypes.string_at(0),
     "exit": lambda image, argument: os._exit(int(argument)),

@@ -40,12 +40,12 @@ def bench(*words, folder=None):
 
 def test_for_people(pictures):
     """The table has every stage, this machine's cores and several machines, and says what failed and why."""
-    done = bench(str(pictures), *SHORT, "--machines", "7")
+    done = bench(str(pictures), "--seconds", "30", "--procs", "1", "--machines", "7")
     assert (done.returncode, done.stderr) == (0, "")
     for words in (
         *STAGES,
         "one core",
-        "this machine, 2 cores",
+        "this machine, 1 core",
         "7 such machines",
         "cut short",
         "megapixels",

@@ -98,6 +98,23 @@ def test_one_file_serves_all_roles(toml):
     assert made(VentilatorSettings, {}, path).bind == "tcp://*:7000"
 
 
+def test_a_setting_may_have_the_name_of_a_role(toml):
+    """Where a ventilator's results go is called sink, as a role's table is: either may be in a file."""
+    assert made(VentilatorSettings, {}, toml("sink = 'tcp://one:1'"), sink=None).sink == ["tcp://one:1"]
+    assert made(VentilatorSettings, {}, toml("sink = ['tcp://one:1', 'tcp://two:2']"), sink=None).sink[1] == "tcp://two:2"
+    assert made(SinkSettings, {}, toml("[sink]\nname = 's'")).name == "s"
+
+
+def test_a_service_has_its_own_folder(monkeypatch, tmp_path):
+    """Where systemd has made a folder for a service, that is where it keeps things unless it is told otherwise."""
+    monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}/one:{tmp_path}/two")
+    assert made(VentilatorSettings).ledger == tmp_path / "one/ledger.sqlite"
+    assert made(SinkSettings).pictures == tmp_path / "one/pictures"
+    assert made(SinkSettings).db == f"sqlite:///{tmp_path}/one/results.sqlite"
+    monkeypatch.setenv("STATE_DIRECTORY", "")
+    assert made(SinkSettings).pictures.parts[-2:] == ("zgrid", "pictures")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

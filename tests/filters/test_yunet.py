@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_the_best_engine_is_chosen_by_itself(photograph, monkeypatch):
 
 @pytest.mark.parametrize("engine", [OPENCV, ONNX_RUNTIME])
 def test_memory_does_not_grow_with_the_sizes(engine):
-    """Photographs of forty shapes need no more memory than the largest of them: one network serves all sizes."""
+    """Photographs of twenty shapes need no more memory than the largest of them: one network serves all sizes."""
     code = (
         "import sys, numpy as np\n"
         "from zgrid.filters import yunet\n"
@@ -72,11 +73,10 @@ def test_memory_does_not_grow_with_the_sizes(engine):
         "use_one_thread()\n"
         "def mb(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
         f"network = yunet.network({engine!r})\n"
-        "for size in ((640, 640), (192, 192), (640, 640)): yunet.find_faces(np.zeros((*size, 3), np.uint8), 0.6, network)\n"
+        "def look(*size): yunet.find_faces(np.zeros((*size, 3), np.uint8), 0.6, network)\n"
+        "look(640, 640); look(192, 192); look(640, 640)\n"
         "before = mb()\n"
-        "for n in range(20):\n"
-        "    for size in ((320 + 16 * n, 640), (640, 320 + 16 * n)):\n"
-        "        yunet.find_faces(np.zeros((*size, 3), np.uint8), 0.6, network)\n"
+        "for n in range(10): look(320 + 32 * n, 640); look(640, 320 + 32 * n)\n"
         "print(mb() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -94,7 +94,5 @@ def test_the_models_size_is_struck_out(yunet_model):
 @given(st.binary(max_size=200))
 def test_what_is_no_model_is_an_error(data):
     """Rubbish is a ValueError, or happens to be a protocol buffer; it is nothing worse."""
-    try:
+    with suppress(ValueError):
         assert isinstance(of_any_size(data), bytes)
-    except ValueError as error:
-        assert "byte" in str(error)

@@ -203,7 +203,7 @@ class Bench:
             at_ms
             for process in self.grid.processes.values()
             for line in process.lines()
-            if line["event"] in silent and strike.at_ms <= (at_ms := ms_of(line)) < went_on_ms
+            if line["event"] in silent and strike.at_ms <= (at_ms := happened_ms(line)) < went_on_ms
         ]
         after = [
             one.at_ms
@@ -232,6 +232,11 @@ def is_dead(pid):
 def now_ms():
     """Return the wall clock, as the ledger's history has it."""
     return time.time_ns() // 1_000_000
+
+
+def happened_ms(line):
+    """Return when that happened of which a line tells, which may have been held back."""
+    return ms_of(line) - round(line.get("ago_s", 0.0) * 1000)
 
 
 def ms_of(line):

@@ -1,7 +1,7 @@
 """A network cable between two network namespaces, which a test can cut, mend, and make bad.
 
-Both ends are TUN devices, and a thread carries the packets from one to the other. A cut shows nowhere: no FIN, no RST, no
-carrier that goes, as when a switch somewhere between fails.
+Both ends are TUN devices, and a thread carries the packets from one to the other. A cut shows nowhere: no FIN, no RST,
+no carrier that goes, as when a switch somewhere between fails.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
 class Cable:
     """Two ends, ``NEAR`` and ``FAR``; the thread that makes it is at the near one until ``stack`` takes it down.
 
-    ``lost`` counts the packets that a cut has taken.
+    ``lost`` counts the packets of IPv4 that did not arrive.
     """
 
     def __init__(self, stack):
@@ -97,7 +97,7 @@ class Cable:
                     return
                 packet = os.read(descriptor, PACKET_BYTES_MAX)
                 if self._is_cut or chance.random() < self._loss:
-                    self.lost += 1
+                    self.lost += packet[0] >> 4 == 4
                     continue
                 due = time.monotonic() + self._delay_s
                 heapq.heappush(under_way, (due, next(order), other[descriptor], packet))

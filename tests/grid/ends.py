@@ -5,10 +5,11 @@ from harness import query
 from zgrid.protocol.job import State
 
 
-def check_end(grid, stored, *, buried=0, charged=0, picture_bytes=None, within_s=25.0):
+def check_end(grid, stored, *, buried=0, charged=0, picture_bytes=None, pictures=None, within_s=25.0):
     """See that all jobs ended as they must. ``charged``: how many attempts may have been charged at most, in all.
 
-    ``picture_bytes``: the length of each image's picture (the verb ``picture`` of the filters for tests); None for none.
+    ``picture_bytes``: how long each picture is (the verb ``picture`` of the filters for tests), None for none at all.
+    ``pictures``: how many images have one; by default all.
     """
     counts = grid.until_settled(stored + buried, within_s)
     found = {state: jobs for state, jobs in counts.items() if jobs}
@@ -16,7 +17,8 @@ def check_end(grid, stored, *, buried=0, charged=0, picture_bytes=None, within_s
     rows = grid.rows()
     assert len(rows) == stored
     named = {picture for _, picture in rows.values() if picture}
-    assert len(named) == (stored if picture_bytes is not None else 0)
+    expected = stored if pictures is None else pictures
+    assert len(named) == (0 if picture_bytes is None else expected)
     assert grid.pictures() == named, "a picture has no row, or a row no picture"
     for picture in named:
         assert (grid.pictures_folder / picture).read_bytes() == b"p" * picture_bytes, f"{picture} is not whole"

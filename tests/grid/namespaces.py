@@ -1,6 +1,7 @@
 """Linux namespaces for one test: entered by the thread that runs it, and gone with the last process in them.
 
-So nothing has a name that another test could meet, and nothing is left to be removed, not even by a test that was killed.
+So nothing has a name that another test could meet, and nothing is left to be removed, not even by a test that was
+killed.
 """
 
 import ctypes

@@ -7,7 +7,6 @@ import signal
 import photographs
 import pytest
 from ends import check_end
-from harness import query
 
 from zgrid.protocol.job import State
 
@@ -51,7 +50,7 @@ def test_torn_tail(crashed, how):
 
 
 def test_disk_that_lied(crashed, tmp_path):
-    """Half of what was synced is gone, and jobs get other numbers than before: each image has its own row in the end."""
+    """Half of what was synced is gone, and jobs get other numbers than before: each image has its row in the end."""
     photographs.tiny(tmp_path / "in", 3, f"picture {PICTURE_BYTES}", name="before")
     os.truncate(log_of(crashed), log_of(crashed).stat().st_size // 2)
     crashed.restart("ventilator")

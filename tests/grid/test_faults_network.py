@@ -1,4 +1,4 @@
-"""Links that are cut without a word, come back, or are bad: jobs go elsewhere, and whoever was away is welcome again."""
+"""Links that are cut without a word, come back, or are bad: jobs go elsewhere, and who was away is welcome again."""
 
 import time
 from contextlib import ExitStack
@@ -105,7 +105,7 @@ def test_cut_link_of_the_sink(wired, cable, tmp_path, record_property):
     wired.until(lambda: ventilator.events("sink_gone"), what="the ventilator says so")
     stored = wired.counts()[State.STORED]
     wired.until(lambda: done(wired, "w1") > stored + 50, what="the worker goes on meanwhile")
-    assert len(wired.rows()) == wired.counts()[State.STORED]
+    assert wired.counts()[State.STORED] == stored, "something was acknowledged that cannot have come"
     cable.mend()
     restored_ms = ms_until(wired, lambda: wired.counts()[State.STORED] > stored, "it stores again")
     record_property("the sink's link restored -> storing again (ms)", restored_ms)
@@ -115,7 +115,7 @@ def test_cut_link_of_the_sink(wired, cable, tmp_path, record_property):
 
 
 def test_link_that_comes_late(wired, cable, tmp_path, record_property):
-    """A worker that was started while its link was down is there soon after it is up: TCP's long pauses are not ours."""
+    """A worker that was started while its link was down is there soon after it is up: TCP's long pauses are cut."""
     photographs.tiny(tmp_path / "in", 20)
     wired.ventilator(tmp_path / "in", filter=["marked"])
     wired.sink()
@@ -125,31 +125,28 @@ def test_link_that_comes_late(wired, cable, tmp_path, record_property):
             linear.write_text("0")  # pauses of 1, 2, 4, 8, ... s, as kernels before 6.5 have them from the start
         cable.cut()
         wired.worker("far")
-    wired.until(lambda: cable.lost >= 4, what="it has tried for a while")
+    wired.until(lambda: cable.lost >= 5, what="it has tried for a while")
     cable.mend()
     joined_ms = ms_until(wired, lambda: "far" in ready(wired), "it is there")
     record_property("link up at last -> worker there (ms)", joined_ms)
     print(f"link up at last -> worker there {joined_ms} ms")
     check_end(wired, 20)
-    assert joined_ms < 4500
+    assert joined_ms < 9000, "the fifth pause of TCP is one of 16 s"
 
 
 def test_bad_link(wired, cable, tmp_path, record_property):
-    """5 % loss and 200 ms each way cost time, but no worker, no attempt, and nobody else's time."""
-    photographs.tiny(tmp_path / "in", 150, f"picture {PICTURE_BYTES}")
+    """5 % loss and 200 ms each way cost time and no image, even where three beats in a row are late for once."""
+    photographs.tiny(tmp_path / "in", 40, f"picture {PICTURE_BYTES}")
     by = cable.worsen(200, 5)
-    ventilator = wired.ventilator(tmp_path / "in", filter=["marked:work_ms=100"])
+    ventilator = wired.ventilator(tmp_path / "in", filter=["marked:work_ms=30"])
     wired.sink()
     with cable.far_end():
-        wired.worker("far")
-    wired.worker("near")
-    wired.until_joined("near", within_s=10.0)
-    joined_ms = ms_until(wired, lambda: "far" in ready(wired), "the far one is there")
-    finished_ms = ms_until(wired, lambda: done(wired, "far") >= 10, "it has done ten")
+        wired.worker("far", procs=2)
+    joined_ms = ms_until(wired, lambda: "far" in ready(wired), "it is there")
+    settled_ms = ms_until(wired, lambda: wired.counts()[State.STORED] == 40, "all are stored", 60.0)
+    silences = sum(line.get("count", 0) + 1 for line in ventilator.events("worker_silent"))
     record_property("bad link made by", by)
-    record_property("bad link: one is there -> the other (ms)", joined_ms)
-    record_property("bad link: ten jobs done (ms)", finished_ms)
-    print(f"bad link, by {by}: there after {joined_ms} ms, ten jobs done after {finished_ms} ms")
-    check_end(wired, 150, picture_bytes=PICTURE_BYTES)
-    for event in ("worker_silent", "worker_gone", "job_retried", "sink_gone"):
-        assert not ventilator.events(event)
+    record_property("bad link: started -> there (ms)", joined_ms)
+    record_property("bad link: there -> 40 jobs of 30 ms stored (ms)", settled_ms)
+    print(f"bad link, by {by}: there after {joined_ms} ms, then 40 jobs in {settled_ms} ms, {silences} times silent")
+    check_end(wired, 40, charged=2 * silences, picture_bytes=PICTURE_BYTES)

@@ -14,7 +14,7 @@ from harness import free_port, query
 from zgrid.protocol.job import Offer, State
 from zgrid.store.ledger import Ledger
 
-pytestmark = pytest.mark.grid
+pytestmark = [pytest.mark.grid, pytest.mark.timeout(400)]
 
 WAVE = {"kept": 110, "dropped": 10}
 """Images that are under way when a process goes."""

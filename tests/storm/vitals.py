@@ -13,7 +13,7 @@ RSS_MIB_MAX = {"ventilator": 160, "worker": 160, "sink": 200, "child": 1100, "fi
 and what is under way here, some thousand jobs of a kilobyte. Some images make a child take all that it may (1 GiB)."""
 
 GROWTH_BYTES_MAX, GROWTH_SHARE_MAX = 16 * MIB, 0.15
-"""How much the median of a role may grow from the first third of a run to the last one. Caches of pages fill up with
+"""How much a role may grow from the first third of a run to the last one. Caches of pages fill up with
 the databases (16 MiB), and the allocator keeps what a backlog once needed; a leak of 1 MiB a minute passes this in an
 hour's run."""
 
@@ -133,15 +133,21 @@ def _spread(values, how):
     return "/".join(how.format(value) for value in (min(values), median(values), max(values)))
 
 
+def _high(values):
+    """Return what nine of ten samples stay below: under faults half of them may be of processes that just start."""
+    ordered = sorted(values)
+    return ordered[len(ordered) * 9 // 10]
+
+
 def _grown(role, first, last):
-    """Say how the medians of a role have grown too much."""
+    """Say how a role has grown too much."""
     if not first or not last:
         return []
     found = []
-    before, after = (median(one.rss_bytes for one in some) for some in (first, last))
+    before, after = (_high(one.rss_bytes for one in some) for some in (first, last))
     if after - before > max(GROWTH_BYTES_MAX, GROWTH_SHARE_MAX * before):
         found.append(f"the memory of {role} grew from {before / MIB:.0f} to {after / MIB:.0f} MiB")
-    before, after = (median(one.files for one in some) for some in (first, last))
+    before, after = (_high(one.files for one in some) for some in (first, last))
     if after - before > FILES_GROWTH_MAX:
         found.append(f"the open files of {role} grew from {before:.0f} to {after:.0f}")
     return found

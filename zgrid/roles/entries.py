@@ -10,9 +10,8 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles.books import Books
 from zgrid.roles.rate import Rate
-from zgrid.transport.clock import due_clock_ms
+from zgrid.transport.clock import due_clock_ms, wall_ms
 from zgrid.transport.clock import now as clock_now
-from zgrid.transport.clock import wall_ms
 
 
 class Entries:

@@ -12,9 +12,8 @@ from zgrid.roles.desk import Ticket
 from zgrid.roles.halts import Halts
 from zgrid.sources import content
 from zgrid.store.rows import JobTerms, Placed
-from zgrid.transport.clock import due_clock_ms
+from zgrid.transport.clock import due_clock_ms, wall_ms
 from zgrid.transport.clock import now as clock_now
-from zgrid.transport.clock import wall_ms
 
 WAITING_BYTES_MAX = 128 << 20
 """Images in memory that wait for their commit; what comes beyond is dropped, and its tool sends it again."""

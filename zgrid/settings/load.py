@@ -96,10 +96,14 @@ def _from_toml(model: type[Common], config: Path | None, environ: Mapping[str, s
         config = Path(environ["ZGRID_CONFIG"])
     table = _read(config)
     given: dict[str, Given] = {}
-    top = {key: value for key, value in table.items() if key not in ROLES}
-    _refuse_unknown(top, _every_name() | set(ROLES), str(config))
+    names = _every_name()
+    # "sink" is a role, and also where a ventilator's results go: what is no table is the setting.
+    top = {
+        key: value for key, value in table.items() if key not in ROLES or (key in names and not isinstance(value, dict))
+    }
+    _refuse_unknown(top, names | set(ROLES), str(config))
     for role, role_model in ROLES.items():
-        own = table.get(role, {})
+        own = {} if role in top else table.get(role, {})
         if not isinstance(own, dict):
             raise SettingsError(f"{config}: {role} must be a table: write [{role}] and its settings below")
         _refuse_unknown(own, set(role_model.model_fields), f"{config}, [{role}]")

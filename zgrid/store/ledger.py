@@ -233,10 +233,12 @@ class Ledger(Questions, JobLedger):
     def _settle(self, old: State, new: State, values: dict[str, Any]) -> int:
         values = {**values, "state": old}
         chains = self._sums.chains_in(old)
-        if len(chains) == 1:  # as nearly always
+        if len(chains) == 1:  # as nearly always; else the jobs have to be looked at before
             by_chain = {chains[0]: self._db.execute(statements.SETTLE, values).rowcount}
         else:
-            by_chain = Counter(chain for (chain,) in self._db.execute(statements.SETTLE_MIXED, values).fetchall())
+            by_chain = dict(self._db.execute(statements.BY_CHAIN, values).fetchall())
+            if by_chain:
+                self._db.execute(statements.SETTLE, values)
         return self._moved(by_chain, old, new)
 
     def _moved(self, by_chain: Mapping[int, int], old: State, new: State) -> int:
