@@ -59,7 +59,7 @@ def found(faces, boxes):
     return hits
 
 
-@pytest.mark.parametrize("face_px", [900, 300, 100, 70])
+@pytest.mark.parametrize("face_px", [900, 300, 100, 84])
 def test_a_face_in_twelve_megapixels(head, face_px):
     """A face is found whether it fills the picture or is a fiftieth of it, and nothing else is."""
     data, boxes = with_heads(head, [(700, 100 if face_px > 500 else 500)], face_px)
@@ -98,8 +98,8 @@ def test_scores_and_places_are_in_order(head):
 
 
 def test_the_first_look_fits_the_photograph():
-    """Up to 2560 pixels the first look has 640; it grows with the photograph, up to 960."""
-    assert [look.fitting_side(side) for side in (100, 640, 2560, 3000, 4000, 9000)] == [640, 640, 640, 750, 960, 960]
+    """Up to 3200 pixels the first look has 640; it grows with the photograph, up to 800."""
+    assert [look.fitting_side(side) for side in (100, 640, 3200, 3600, 4000, 9000)] == [640, 640, 640, 720, 800, 800]
 
 
 def test_a_look_that_is_asked_for_is_taken(head):

@@ -24,7 +24,7 @@ PAINTED_BYTES_MAX = 8 << 20
 """A line that covers more of the picture (BGRA) than this is no line: as pixels it costs less."""
 
 _SIDE = 8
-_START, _QUANTISATION, _SCAN, _ADOBE = 0xD8, 0xDB, 0xDA, 0xEE
+_QUANTISATION, _SCAN, _ADOBE = 0xDB, 0xDA, 0xEE
 _FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive, which libjpeg-turbo knows."""
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)

@@ -27,20 +27,22 @@ _FAILED = -1
 
 
 class _Region(ctypes.Structure):
-    _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int), ("w", ctypes.c_int), ("h", ctypes.c_int))
-
-
-_Filter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _Region, _Region, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    """A part of a component, in samples."""
 
 
 class _Transform(ctypes.Structure):
-    _fields_ = (
-        ("region", _Region),
-        ("operation", ctypes.c_int),
-        ("options", ctypes.c_int),
-        ("data", ctypes.c_void_p),
-        ("filter", _Filter),
-    )
+    """What is asked for."""
+
+
+_Region._fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int), ("w", ctypes.c_int), ("h", ctypes.c_int))
+_Filter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _Region, _Region, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+_Transform._fields_ = (
+    ("region", _Region),
+    ("operation", ctypes.c_int),
+    ("options", ctypes.c_int),
+    ("data", ctypes.c_void_p),
+    ("filter", _Filter),
+)
 
 
 @cache
