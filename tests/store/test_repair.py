@@ -19,7 +19,7 @@ from zgrid.store.check import check
 from zgrid.store.ledger import Ledger
 from zgrid.store.repair import repair
 
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 @pytest.fixture(scope="module")
