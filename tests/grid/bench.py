@@ -65,9 +65,14 @@ class Bench:
 
     # -- images
 
-    def feed(self, name, kept=KEPT, dropped=DROPPED):
-        """Offer some new images; return their URIs with the size of the picture that each will have, or None."""
+    def feed(self, name, kept=KEPT, dropped=DROPPED, *, strike=None):
+        """Offer some new images; return their URIs with the size of the picture that each will have, or None.
+
+        ``strike``: the step to be armed before, and what happens there.
+        """
         self.grid.until_joined(*self.workers, within_s=WITHIN_S)
+        if strike:  # not sooner: a ventilator that is stopped already cannot say who has joined
+            steps.arm(self.steps, *strike)
         folder = self.grid.folder / name
         fed = {}
         for number in range(kept + dropped):
@@ -95,8 +100,7 @@ class Bench:
 
     def killed_at(self, step, fed_as):
         """Kill who passes the step, have it started again, and see that all is well; return times in ms."""
-        steps.arm(self.steps, step, Action.KILL)
-        fed = self.feed(fed_as)
+        fed = self.feed(fed_as, strike=(step, Action.KILL))
         strike = self._until_struck(step)
         self.grid.until(lambda: is_dead(strike.pid), WITHIN_S, "it dies")
         began_ms = self._revive(strike)
@@ -109,8 +113,7 @@ class Bench:
 
     def stopped_at(self, step, fed_as, for_s):
         """Stop who passes the step for some time, and see that all is well; return times in ms."""
-        steps.arm(self.steps, step, Action.STOP)
-        fed = self.feed(fed_as)
+        fed = self.feed(fed_as, strike=(step, Action.STOP))
         strike = self._until_struck(step)
         until_s = strike.at_s + for_s
         self.grid.until(lambda: time.monotonic() >= until_s, for_s + 1.0, "the time of the stop is over")

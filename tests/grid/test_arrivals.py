@@ -1,0 +1,56 @@
+"""Who waits for a process that is being restarted hears at once that it is back."""
+
+from contextlib import closing
+
+import pytest
+from harness import free_port
+
+from zgrid.errors import SettingsError
+from zgrid.transport.arrivals import Arrivals
+from zgrid.transport.sockets import RECONNECT_MS_MAX, bind, control_dealer, control_router, open_context
+
+FOUND_MS_MAX = 10 * RECONNECT_MS_MAX
+
+
+@pytest.fixture
+def context():
+    """A context that ends with the test; it waits for whatever is left open."""
+    context = open_context()
+    yield context
+    context.term()
+
+
+def test_each_arrival_is_told_once(context):
+    """The first time that a peer is reached, and each time that it is back at the same port, is told once."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    dealer = control_dealer(context, b"12345678", address, monitored=True)
+    with closing(dealer), closing(Arrivals(dealer)) as arrivals:
+        assert not arrivals.take(), "nobody is there"
+        for _ in range(3):
+            router = control_router(context)
+            bind(router, address, "--bind")
+            assert arrivals.monitor.poll(FOUND_MS_MAX), "it was not found"
+            assert arrivals.take()
+            assert not arrivals.take()
+            router.close(0)
+
+
+def test_nothing_is_left_of_one_that_is_closed(context):
+    """Closing it leaves nothing open that would keep the process from ending, and the socket works on."""
+    router, address = control_router(context), f"tcp://127.0.0.1:{free_port()}"
+    bind(router, address, "--bind")
+    dealer = control_dealer(context, b"12345678", address, monitored=True)
+    arrivals = Arrivals(dealer)
+    assert arrivals.monitor.poll(FOUND_MS_MAX)
+    arrivals.close()
+    assert arrivals.monitor.closed
+    dealer.send(b"still here")
+    assert router.poll(FOUND_MS_MAX)
+    dealer.close(0)
+    router.close(0)
+
+
+def test_address_that_cannot_be_leaves_nothing_open(context):
+    """The error comes, and the context ends."""
+    with pytest.raises(SettingsError, match="cannot connect"):
+        control_dealer(context, b"12345678", "tcp://nonsense", monitored=True)
