@@ -106,9 +106,9 @@ class Vitals:
         found = []
         for (role, pid), all_of_it in lives.items():
             warm = [one for one in all_of_it if one.at_s - all_of_it[0].at_s >= LIFE_WARM_S]
-            if all_of_it[-1].at_s - all_of_it[0].at_s < LIFE_S:
-                continue
             third = len(warm) // 3
+            if not third or all_of_it[-1].at_s - all_of_it[0].at_s < LIFE_S:
+                continue  # too short a life, or hardly ever seen in it
             first, last = warm[:third], warm[-third:]
             by = median(one.rss_bytes for one in last) - median(one.rss_bytes for one in first)
             if by > LIFE_BYTES_MAX:

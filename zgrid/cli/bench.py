@@ -46,7 +46,9 @@ def bench(
     ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, for programs")] = False,
 ) -> int:  # fmt: skip
-    """Tell what this machine does with your own pictures, where the time goes, and what several machines would do.
+    """Tell what this machine does with your pictures.
+
+    It says where the time goes, and what several such machines would do.
 
     Takes some of the pictures evenly, runs the chain on them with one core, then with all of them at once, and keeps
     nothing. It needs no grid and touches none. Times are those that a picture keeps a core busy, and takes to read.
