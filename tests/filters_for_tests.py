@@ -74,6 +74,12 @@ def _eat(image: Image, argument: str) -> None:
     raise AssertionError(f"{len(held)} MiB were there for the taking")
 
 
+def _leak(image: Image, argument: str) -> Outcome:
+    """Keep so many MiB for ever, then a picture of 2000 bytes."""
+    _LEAKED.append(b"x" * (int(argument) << 20))
+    return Keep({}, b"p" * 2000, "image/png")
+
+
 def _print(image: Image, argument: str) -> None:
     print("to standard output")
     print("x" * 6000, "the last words", file=sys.stderr, flush=True)
@@ -141,6 +147,8 @@ def _raise(image: Image, argument: str) -> None:
     raise FilterError(argument)
 
 
+_LEAKED: list[bytes] = []
+
 _ACTIONS = {
     "keep": lambda image, argument: None,
     "note": lambda image, argument: Keep({"said": argument}),
@@ -161,6 +169,7 @@ _ACTIONS = {
     "wait": _wait,
     "touches": _touches,
     "eat": _eat,
+    "leak": _leak,
     "print": _print,
     "child": _child,
     "say": _say,

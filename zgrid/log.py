@@ -64,6 +64,7 @@ class Event(StrEnum):
 
     CHILD_STARTED = "child_started", "a child process of a worker is ready for images"
     CHILD_DIED = "child_died", "a child process ended by itself; the job that it was at has lost one attempt"
+    CHILD_STARVED = "child_starved", "a child process had no memory left and was replaced; it costs no job an attempt"
     CHILD_OVERRAN = "child_overran", "a child process was killed because its job took longer than its time to run"
 
     JOB_STORED = "job_stored", "a job's row and picture are on disk: the one line of a healthy job"

@@ -95,6 +95,10 @@ class Peer:
         grid.until(lambda: self.listen() and self.welcome, what=f"{self.name} is welcome")
         grid.until(lambda: self.listen() and self.beat() and len(self.seqs()) >= jobs, what=f"{self.name} has jobs")
 
+    def heard_of(self, kind):
+        """Return the messages of one kind that it was told."""
+        return [message for message in self.heard if type(message) is kind]
+
     def seqs(self):
         """Return the numbers of all jobs that it was given."""
         return [seq for batch in self.batches for seq in batch.seqs]

@@ -137,7 +137,7 @@ def test_workers_that_never_answer(grid, context, tmp_path, record_property):
         record_property(f"a worker that is {name}: jobs given -> given up (ms)", took_ms)
         print(f"a worker that is {name}: given up after {took_ms} ms")
     for peer in (mute, idle, busy):
-        grid.until(lambda peer=peer: peer.listen() and type(peer.heard[-1]) is Who, what=f"{peer.name} is asked")
+        grid.until(lambda peer=peer: peer.beat() and peer.listen() and peer.heard_of(Who), what="it is asked who it is")
         peer.close()
     check_end(grid, 200, charged=2, picture_bytes=PICTURE_BYTES)
     lost = {one.worker: len(one.seqs) for one in grid.history() if one.event == "lost"}

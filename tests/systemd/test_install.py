@@ -5,7 +5,7 @@ import shutil
 import pytest
 from machine import ROLES
 
-pytestmark = pytest.mark.grid
+pytestmark = [pytest.mark.grid, pytest.mark.timeout(300)]
 
 
 def left(machine):

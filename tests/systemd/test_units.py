@@ -9,7 +9,7 @@ from machine import ROLES
 from zgrid.log import EVENTS
 from zgrid.protocol.job import OPEN, State
 
-pytestmark = pytest.mark.grid
+pytestmark = [pytest.mark.grid, pytest.mark.timeout(300)]
 
 FILTERS = "filter_module = ['filters_for_tests']\n"
 EXPOSURE_MAX = 2.0

@@ -11,15 +11,19 @@ from zgrid.filters.step import Step
 REASON_CHARS_MAX = 500
 """Longest reason of a failure: a sentence for people, which is kept in the ledger."""
 
+_NO_MEMORY = ("(-4:insufficient memory)", "memory allocation failed", "bad_alloc", "failed to allocate memory")
+"""How OpenCV, ImageMagick and ONNX Runtime say what is a MemoryError in Python; in small letters."""
+
 
 class Chain:
     """The filters of ``steps``, ready to run.
 
     ``text`` is the canonical text ("faces highlight:width_px=4") and ``version`` names what made a result
-    ("faces/1 highlight/1"). Raises SettingsError when a filter is unknown, cannot run here, or has a bad option.
+    ("faces/1 highlight/1"). ``starved`` says of the last image whether memory failed. Raises SettingsError when a
+    filter is unknown, cannot run here, or has a bad option.
     """
 
-    __slots__ = ("_runs", "steps", "text", "version")
+    __slots__ = ("_runs", "starved", "steps", "text", "version")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         if not steps:
@@ -31,6 +35,7 @@ class Chain:
                 raise SettingsError(why or f"there is no filter {step.name!r} here")
             ready.append(known)
             typed.append(Step(step.name, known.typed(step.options)))
+        self.starved = False
         self.steps = tuple(typed)
         self.text = " ".join(map(str, typed))
         self.version = " ".join(f"{known.name}/{known.version}" for known in ready)
@@ -47,6 +52,7 @@ class Chain:
         failed, since another attempt may find them better.
         """
         picture, media = None, None
+        self.starved = False
         for name, run in self._runs:
             try:
                 outcome = run(image)
@@ -61,9 +67,10 @@ class Chain:
                 return Fail(_short(str(error)))
             except SourceError as error:
                 return Fail(_short(str(error)), transient=error.transient)
-            except MemoryError as error:
-                return Fail(_short(f"not enough memory for filter {name} on this image: {error}"), transient=True)
             except Exception as error:  # noqa: BLE001  one image must not end the process that serves all others
+                if _lacks_memory(error):
+                    self.starved = True
+                    return Fail(_short(f"not enough memory for filter {name} on this image: {error}"), transient=True)
                 return Fail(_short(f"filter {name} failed: {type(error).__name__}: {error}"))
             if isinstance(outcome, Discard | Fail):
                 return outcome
@@ -77,6 +84,11 @@ def _check(name: str, notes: object) -> None:
         check_notes(notes)
     except FilterError as error:
         raise FilterError(f"filter {name}: {error}") from error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    text = str(error).casefold()
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def _short(reason: str) -> str:

@@ -22,7 +22,7 @@ from zgrid.filters.threads import use_one_thread
 from zgrid.protocol.limits import TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
-from zgrid.roles.link import FLUSH_BYTES, PICTURE_BYTES_MAX, Inbox, Kind, pack
+from zgrid.roles.link import EXIT_STARVED, FLUSH_BYTES, PICTURE_BYTES_MAX, Inbox, Kind, pack
 from zgrid.roles.report import Report, Row, pack_notes
 from zgrid.sources import Reader
 
@@ -109,18 +109,33 @@ class Child:
             self._begun += 1
             words[PROGRESS] = 0
             words[BEGUN] = self._begun
-            if offset < 0:
-                reading = Reading(self._reader, (uri, size, mtime_ns))
-                ended = self._run(chain, Image.lazy(uri, reading), reading)
-            else:
-                view = self._window.view(offset, size)
-                ended = self._run(chain, Image(uri, view), None)
-                _let_go(view)
+            try:
+                if offset < 0:
+                    reading = Reading(self._reader, (uri, size, mtime_ns))
+                    ended = self._run(chain, Image.lazy(uri, reading), reading)
+                else:
+                    view = self._window.view(offset, size)
+                    ended = self._run(chain, Image(uri, view), None)
+                    _let_go(view)
+            except MemoryError:
+                self._starve()
+                raise
             words[ENDED] = self._begun
             if ended - self._flushed_at >= FLUSH_S or self._report.size_bytes >= FLUSH_BYTES:
                 self._flush()
         if self._report:
             self._flush()
+
+    def _starve(self) -> None:
+        """End without the job that found no memory, unless it is the first one: then its own image is to blame.
+
+        Any earlier image may have taken the memory, where a filter leaks. In another process the job shows which.
+        """
+        if self._begun > 1:
+            self._words[BEGUN] = self._begun - 1
+            if self._report:
+                self._flush()
+            sys.exit(EXIT_STARVED)
 
     def _run(self, number: int, image: Image, reading: Reading | None) -> float:
         """Run one chain on one image and add the result to the report; return when the chain ended."""
@@ -131,6 +146,8 @@ class Child:
             self._report.add(_failed(f"this worker cannot run the chain: {problem}", transient=True), 0.0, 0.0)
             return began
         outcome = chain.run(image)
+        if chain.starved:
+            self._starve()
         ended = time.perf_counter()
         read_ms = reading.ms if reading else 0.0
         work_ms = max(0.0, (ended - began) * 1000 - read_ms)

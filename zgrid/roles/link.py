@@ -30,6 +30,9 @@ HEADER_BYTES_MAX = 1 << 20
 
 BODY_BYTES_MAX = FLUSH_BYTES + PICTURE_BYTES_MAX
 
+EXIT_STARVED = 75
+"""A child's exit status when it had no memory left for a job that was not its first, and has not done that job."""
+
 _PREFIX = struct.Struct("<II")
 
 

@@ -14,7 +14,8 @@ from zgrid.transport.clock import now as clock_now
 WARNINGS = frozenset(
     {
         Event.WORKER_GONE, Event.WORKER_SILENT, Event.WORKER_REFUSED, Event.SINK_GONE, Event.VENTILATOR_GONE,
-        Event.STORE_FAILED, Event.DISK_FULL, Event.CHILD_DIED, Event.CHILD_OVERRAN, Event.PEER_ERROR,
+        Event.STORE_FAILED, Event.DISK_FULL, Event.CHILD_DIED, Event.CHILD_STARVED, Event.CHILD_OVERRAN,
+        Event.PEER_ERROR,
     }
 )  # fmt: skip
 
