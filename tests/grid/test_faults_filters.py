@@ -36,7 +36,7 @@ def test_bad_filters_among_good_images(grid, tmp_path, record_property):
     ventilator = grid.ventilator(tmp_path / "in", filter=["marked:work_ms=2"], ttr_ms=1500, attempts_max=2)
     grid.sink()
     worker = grid.worker(procs=2, child_memory_bytes_max=1024 * MIB)
-    check_end(grid, 120, buried=4, charged=8, picture_bytes=PICTURE_BYTES)
+    check_end(grid, 120, buried=4, charged=8, picture_bytes=PICTURE_BYTES, within_s=60.0)
     reasons = {uri.rpartition("/")[2][4:8]: why for uri, (why, failures) in grid.buried().items() if failures == 2}
     assert "signal 11" in reasons.pop("segv")
     assert "not enough memory for filter marked" in reasons.pop("eat-")
