@@ -48,7 +48,7 @@ def test_text_and_back():
         ([""], "is no filter"),
         (["two words"], "is no filter"),
         (["faces:"], "is no filter"),
-        (["no-such"], "there is no filter 'no-such' here; the filters are: faces, highlight, null"),
+        (["no-such"], "there is no filter 'no-such' here; the filters are: .*faces, highlight, .*null"),
         (["faces:score"], "is no option"),
         (["faces:score="], "is no option"),
         (["faces:score=.5,score=.6"], "given twice"),

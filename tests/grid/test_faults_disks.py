@@ -35,7 +35,7 @@ def timed(record_property):
     return note
 
 
-def start_sinking(grid, tmp_path, jobs=300, **sink):
+def start_sinking(grid, tmp_path, jobs=150, **sink):
     """Start a grid whose images all get pictures; return its sink when some of them are stored."""
     photographs.tiny(tmp_path / "in", jobs, f"picture {PICTURE_BYTES}")
     grid.ventilator(tmp_path / "in", filter=["marked:work_ms=5"])
@@ -74,7 +74,7 @@ def test_no_space_at_the_sink(grid, disks, tmp_path, timed):
     assert str(home) in reason
     disks.free(home)
     timed("space again -> going on", goes_on(grid, stored))
-    check_end(grid, 300, picture_bytes=PICTURE_BYTES)
+    check_end(grid, 150, picture_bytes=PICTURE_BYTES)
     assert len(sink.events("disk_full")) == 1
 
 
@@ -87,7 +87,7 @@ def test_locked_database_at_the_sink(grid, tmp_path, timed):
         assert reason == f"{grid.database} is locked by another program: close that"
         assert len(grid.rows()) == stored
     timed("unlocked -> going on", goes_on(grid, stored))
-    check_end(grid, 300, picture_bytes=PICTURE_BYTES)
+    check_end(grid, 150, picture_bytes=PICTURE_BYTES)
 
 
 def test_read_only_pictures(grid, disks, tmp_path, timed):
@@ -99,7 +99,7 @@ def test_read_only_pictures(grid, disks, tmp_path, timed):
     assert "let this user write to that folder" in reason
     disks.release(grid.pictures_folder)
     timed("writable again -> going on", goes_on(grid, stored))
-    check_end(grid, 300, picture_bytes=PICTURE_BYTES)
+    check_end(grid, 150, picture_bytes=PICTURE_BYTES)
 
 
 def test_no_space_for_the_ledger(grid, disks, tmp_path, timed):

@@ -14,11 +14,11 @@ MIB = 1 << 20
 
 def test_filter_that_leaks(grid, tmp_path, record_property):
     """A filter that keeps some memory of every image gets new processes at its limit, and no image pays for that."""
-    photographs.tiny(tmp_path / "in", 40, "leak 64")
+    photographs.tiny(tmp_path / "in", 24, "leak 96")
     ventilator = grid.ventilator(tmp_path / "in", filter=["marked"])
     grid.sink()
     worker = grid.worker(child_memory_bytes_max=1024 * MIB)
-    check_end(grid, 40, picture_bytes=PICTURE_BYTES, within_s=60.0)
+    check_end(grid, 24, picture_bytes=PICTURE_BYTES, within_s=60.0)
     finished = [one.at_ms for one in grid.history() if one.event == "finished"]
     replaced_ms = max(after - before for before, after in pairwise(finished))
     record_property("a child at its memory's limit -> the next image done (ms)", replaced_ms)

@@ -63,6 +63,23 @@ def test_pending_until_taken(pipe):
     committer.close()
 
 
+def test_at_moves_on_with_each_piece(pipe):
+    """Whoever watches sees whether the thread is still at the same piece of work, and when it has none."""
+    committer = Committer(lambda: os.write(pipe[1], b"."))
+    gates = [threading.Event(), threading.Event()]
+    assert committer.at is None
+    for gate in gates:
+        committer.submit(lambda gate=gate: gate.wait(DEADLINE_S))
+    first = committer.at
+    assert first == committer.at is not None
+    gates[0].set()
+    wait(pipe[0])
+    assert committer.at not in {None, first}
+    gates[1].set()
+    committer.close()
+    assert committer.at is None
+
+
 def test_close_waits_for_all_work():
     """What was submitted is done before `close` returns; closing twice is harmless."""
     gate = threading.Event()

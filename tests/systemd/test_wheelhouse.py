@@ -20,9 +20,7 @@ def pip(*words):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(
-    not os.environ.get("ZGRID_SLOW"), reason="downloads 100 MB from the index of packages: ZGRID_SLOW=1"
-)
+@pytest.mark.skipif(not os.environ.get("ZGRID_SLOW"), reason="downloads 100 MB of packages: ZGRID_SLOW=1")
 def test_everything_is_in_one_folder(tmp_path, monkeypatch):
     """What pip would install from it is zgrid with all that it needs; the model is there too, and no trace in here."""
     if pip("download", "--quiet", "--no-deps", "--dest", str(tmp_path / "probe"), "platformdirs").returncode:
