@@ -178,6 +178,16 @@ def test_small_jobs_are_batched_and_long_ones_are_not(rig, tmp_path):
     rig.until(lambda rig: len(rig.results) == 3)
 
 
+def test_quick_results_do_not_wait_for_a_slow_job(rig, tmp_path):
+    """What was done in no time is with the agent while the next job of the same chunk takes as long as it likes."""
+    rig.give(*[b"keep"] * 5, b"wait " + bytes(tmp_path / "go"), b"keep")
+    rig.until(lambda rig: len(rig.results) == 5)
+    assert rig.pool.progress(0, 0.0).token == 105
+    (tmp_path / "go").touch()
+    rig.until(lambda rig: len(rig.results) == 7)
+    assert list(rig.results) == list(range(100, 107))
+
+
 def test_children_run_single_threaded_and_shielded(rig):
     """A child has one OpenCV thread, no core dumps, its own session, and does not mind the terminal's Ctrl-C."""
     pid = rig.pool._members[0].pid

@@ -22,12 +22,10 @@ from zgrid.filters.threads import use_one_thread
 from zgrid.protocol.limits import TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
-from zgrid.roles.link import EXIT_STARVED, FLUSH_BYTES, PICTURE_BYTES_MAX, Inbox, Kind, pack
-from zgrid.roles.report import Report, Row, pack_notes
+from zgrid.roles.courier import Courier
+from zgrid.roles.link import EXIT_STARVED, PICTURE_BYTES_MAX, Inbox, Kind, pack
+from zgrid.roles.report import Row, pack_notes
 from zgrid.sources import Reader
-
-FLUSH_S = 0.005
-"""Results are sent when the last ones went this long ago: a null filter is batched, a real one waits for nobody."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _WORDS_MASK = (1 << 64) - 1
@@ -63,13 +61,13 @@ class Child:
         self._inbox = Inbox((1 << 32) - 1, 0, "surrogateescape")
         self._chains: dict[int, Chain] = {}
         self._problems: dict[int, str] = {}
-        self._report = Report()
+        self._courier = Courier(link)
         self._begun = 0
-        self._flushed_at = 0.0
 
     def live(self) -> None:
         """Do what the agent says until it says stop or goes."""
         progress.on_touch = self._touch
+        self._courier.start()
         while not self._words[STOP]:
             message = self._inbox.take()
             if message is None:
@@ -82,10 +80,10 @@ class Child:
             if header[0] == Kind.WORK:
                 self._work(header)
             elif header[0] == Kind.CHAIN:
-                self._send(pack((Kind.MADE, self._make(header[1], header[2]))))
+                self._courier.send(pack((Kind.MADE, self._make(header[1], header[2]))))
             elif header[0] == Kind.START:
                 made = [self._make(chain, text) for chain, text in header[1]]
-                self._send(pack((Kind.READY, _bounded(available()), _bounded(missing()), made)))
+                self._courier.send(pack((Kind.READY, _bounded(available()), _bounded(missing()), made)))
 
     def _make(self, chain: int, text: str) -> tuple[int, str | None, str | None]:
         """Build a chain, loading what its filters need; return its number, and its version or why it cannot be."""
@@ -103,6 +101,7 @@ class Child:
         _, arena_bytes, uris, sizes, mtimes_ns, chains, offsets = header
         self._window.reach(arena_bytes)
         words = self._words
+        self._courier.begin(len(uris))
         for uri, size, mtime_ns, chain, offset in zip(uris, sizes, mtimes_ns, chains, offsets, strict=True):
             if words[STOP]:
                 break
@@ -121,10 +120,8 @@ class Child:
                 self._starve()
                 raise
             words[ENDED] = self._begun
-            if ended - self._flushed_at >= FLUSH_S or self._report.size_bytes >= FLUSH_BYTES:
-                self._flush()
-        if self._report:
-            self._flush()
+            self._courier.flush_due(ended)
+        self._courier.end()
 
     def _starve(self) -> None:
         """End without the job that found no memory, unless it is the first one: then its own image is to blame.
@@ -133,8 +130,7 @@ class Child:
         """
         if self._begun > 1:
             self._words[BEGUN] = self._begun - 1
-            if self._report:
-                self._flush()
+            self._courier.flush()
             sys.exit(EXIT_STARVED)
 
     def _run(self, number: int, image: Image, reading: Reading | None) -> float:
@@ -143,7 +139,7 @@ class Child:
         began = time.perf_counter()
         if chain is None:
             problem = self._problems.get(number, f"chain {number} was never told")
-            self._report.add(_failed(f"this worker cannot run the chain: {problem}", transient=True), 0.0, 0.0)
+            self._courier.add(_failed(f"this worker cannot run the chain: {problem}", transient=True), 0.0, 0.0)
             return began
         outcome = chain.run(image)
         if chain.starved:
@@ -152,21 +148,13 @@ class Child:
         read_ms = reading.ms if reading else 0.0
         work_ms = max(0.0, (ended - began) * 1000 - read_ms)
         if type(outcome) is Keep and not image.touched and not outcome.notes and outcome.picture is None:
-            self._report.keep_plainly(read_ms, work_ms)
+            self._courier.keep_plainly(read_ms, work_ms)
             return ended
         row = _row(outcome)
         if image.touched:
             _describe(row, image)
-        self._report.add(row, read_ms, work_ms)
+        self._courier.add(row, read_ms, work_ms)
         return ended
-
-    def _flush(self) -> None:
-        for piece in self._report.take():
-            self._send(piece)
-        self._flushed_at = time.perf_counter()
-
-    def _send(self, piece: bytes) -> None:
-        self._link.sendall(piece)
 
     def _touch(self, fraction: float | None) -> None:
         """Count a filter's sign of life where the agent sees it."""

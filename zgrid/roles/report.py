@@ -124,11 +124,12 @@ class Report:
         self._works.append(work_ms)
 
     def take(self) -> list[bytes]:
-        """Return all of it as pieces to be sent one after the other, and start anew."""
+        """Return all of it as pieces to be sent one after the other, and start anew; a MemoryError leaves it as it was."""
         pictures = self._pictures
         columns = (bytes(self._codes), self._reads.tobytes(), self._works.tobytes(), self._rows)
+        pieces = [pack((Kind.DONE, *columns), sum(map(len, pictures))), *pictures]
         self._clear()
-        return [pack((Kind.DONE, *columns), sum(map(len, pictures))), *pictures]
+        return pieces
 
 
 def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Columns:

@@ -1,0 +1,80 @@
+"""How a child's results get to its agent: gathered while jobs are short, and never held back by one that is long."""
+
+import contextlib
+import socket
+import threading
+import time
+
+from zgrid.roles.link import FLUSH_BYTES
+from zgrid.roles.report import Report, Row
+
+FLUSH_S = 0.005
+"""Results are sent when the last ones went this long ago: a null filter is batched, a real one waits for nobody."""
+
+LOOK_S = 0.02
+"""How often it is seen whether results wait while a long job runs; most filters let this thread run beside them."""
+
+
+class Courier:
+    """Takes the results of one child and sends them over ``link``, in order, from two threads at most.
+
+    The thread of the jobs sends what is due after each job. While it is in a job, one thread more sends what the jobs
+    before have left: a filter that takes a minute must not keep the results of those that took a millisecond.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._report = Report()
+        self._lock = threading.Lock()
+        self._busy = threading.Event()
+        self._sent_at = 0.0
+
+    def start(self) -> None:
+        """Start the thread that looks after results while a job runs; it ends with the process."""
+        threading.Thread(target=self._look_after, name="courier", daemon=True).start()
+
+    def begin(self, jobs: int) -> None:
+        """So many jobs are about to run; only what comes before another job can be held back by it."""
+        if jobs > 1:
+            self._busy.set()
+
+    def end(self) -> None:
+        """No job runs any more: send what is left."""
+        self._busy.clear()
+        self.flush()
+
+    def keep_plainly(self, read_ms: float, work_ms: float) -> None:
+        """Add an image that is kept, of which nothing is known and nothing noted."""
+        with self._lock:
+            self._report.keep_plainly(read_ms, work_ms)
+
+    def add(self, row: Row, read_ms: float, work_ms: float) -> None:
+        """Add one result."""
+        with self._lock:
+            self._report.add(row, read_ms, work_ms)
+
+    def flush_due(self, now: float) -> None:
+        """Send the results if the last ones went long enough ago, or if there are many; ``now``: perf_counter's."""
+        if now - self._sent_at >= FLUSH_S or self._report.size_bytes >= FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what there is. Raises OSError when the agent is gone, MemoryError with nothing sent and nothing lost."""
+        with self._lock:
+            if self._report:
+                for piece in self._report.take():
+                    self._link.sendall(piece)
+                self._sent_at = time.perf_counter()
+
+    def send(self, message: bytes) -> None:
+        """Send a message that is no result; raises OSError when the agent is gone."""
+        with self._lock:
+            self._link.sendall(message)
+
+    def _look_after(self) -> None:
+        while self._busy.wait():
+            time.sleep(LOOK_S)
+            if time.perf_counter() - self._sent_at >= LOOK_S:
+                # The thread of the jobs meets the same error at its next result, where it is known what to do.
+                with contextlib.suppress(OSError, MemoryError):
+                    self.flush()
