@@ -124,7 +124,7 @@ class Report:
         self._works.append(work_ms)
 
     def take(self) -> list[bytes]:
-        """Return all of it as pieces to be sent one after the other, and start anew; a MemoryError leaves it as it was."""
+        """Return all of it as pieces to be sent one after the other, and start anew; MemoryError changes nothing."""
         pictures = self._pictures
         columns = (bytes(self._codes), self._reads.tobytes(), self._works.tobytes(), self._rows)
         pieces = [pack((Kind.DONE, *columns), sum(map(len, pictures))), *pictures]
