@@ -41,7 +41,8 @@ class Courier:
     def end(self) -> None:
         """No job runs any more: send what is left."""
         self._busy.clear()
-        self.flush()
+        if self._report:
+            self.flush()
 
     def keep_plainly(self, read_ms: float, work_ms: float) -> None:
         """Add an image that is kept, of which nothing is known and nothing noted."""
@@ -74,7 +75,7 @@ class Courier:
     def _look_after(self) -> None:
         while self._busy.wait():
             time.sleep(LOOK_S)
-            if time.perf_counter() - self._sent_at >= LOOK_S:
+            if self._report and time.perf_counter() - self._sent_at >= LOOK_S:
                 # The thread of the jobs meets the same error at its next result, where it is known what to do.
                 with contextlib.suppress(OSError, MemoryError):
                     self.flush()
