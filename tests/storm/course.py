@@ -121,8 +121,6 @@ def _summary(storm, verdict, took_s):
         ),
         "longest stall": f"{storm.longest_stall_s:.1f} s, from {storm.stalled_at_s:.0f} s on",
         "good images buried after crashes": verdict.figures["good images buried after crashes"],
-        "rows of closed jobs, the sink's word lost": verdict.figures["rows of closed jobs whose word was lost"],
-        "rows of closed jobs, otherwise": verdict.figures["rows of closed jobs, for no such reason"],
         "largest memory": ", ".join(f"{role} {size / MIB:.0f} MiB" for role, size in sorted(rss.items())),
         "logs": f"{sum(path.stat().st_size for path in log_files(storm.grid.folder)) / MIB:.1f} MiB",
     }

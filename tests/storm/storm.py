@@ -68,7 +68,7 @@ class Storm:
         self.problems = []
         self.stopped, self.full, self.troubles = set(), set(), []
         self.trouble_until_s = 0.0
-        self.falling, self.fell = {}, []
+        self.falling = {}
         self.up_at_s = {}
         self.faults, self.skipped, self.starts, self.ends, self.notes = (Counter() for _ in range(5))
         self.longest_stall_s, self.stalled_at_s = 0.0, 0.0
@@ -171,7 +171,7 @@ class Storm:
         return self._wait(self._is_settled, SETTLES_WITHIN_S, "every job is closed", story=self._story)
 
     def sweep(self):
-        """Start the sink once more and wait until every picture has its row."""
+        """Start the sink once more; wait until every picture has its row, and every row's job is stored."""
         self.begin_again(SINK)
         self._wait(lambda: self.grid.status(timeout_ms=500, address=self.grid.sink_address), 60.0, "the sink answers")
 
@@ -179,7 +179,16 @@ class Storm:
             named = {picture for (picture,) in query(self.grid.database, "SELECT picture FROM images")}
             return self.grid.pictures() <= named
 
-        return self._wait(swept, SWEEPS_WITHIN_S, "no picture is without a row")
+        def heard():
+            stored = set()
+            for one in self.ventilators.values():
+                ((ledger,),) = query(one.ledger, "SELECT hex(value) FROM meta WHERE name = 'ledger_id'")
+                numbers = query(one.ledger, f"SELECT seq FROM jobs WHERE state = {State.STORED:d}")
+                stored |= {(ledger, seq) for (seq,) in numbers}
+            return set(query(self.grid.database, "SELECT hex(ledger), seq FROM images")) == stored
+
+        swept_up = self._wait(swept, SWEEPS_WITHIN_S, "no picture is without a row")
+        return self._wait(heard, SWEEPS_WITHIN_S, "the jobs that have a row are those that are stored") and swept_up
 
     def end(self):
         """Ask everything to stop, and see that it does so in order and leaves nothing behind."""
@@ -296,7 +305,6 @@ class Storm:
     def falls(self, name, how, down_s):
         """A process is about to be made to end, and stays down for a while."""
         self.falling[name] = Fall(how, down_s, self.now_s)
-        self.fell.append((name, time.time() * 1000))
 
     def _supervise(self, now_s):
         for name, process in self.grid.processes.items():

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,6 @@ from cargo import key_of
 from feed import name_in
 from filters_for_chaos import pixels_of, proof_of
 from harness import query
-from plan import SINK
 from storm import log_files
 
 from zgrid.log import EVENTS
@@ -24,13 +22,6 @@ NAMED_MAX = 12
 CHARGED_MAX, CHARGED_SHARE_MAX = 3, 0.002
 """Good images that were buried because whatever ran them was killed, again and again: nobody can know that it was not
 the image's fault. Few can be hit so often."""
-
-UNTOLD_MAX = 4
-"""Rows of jobs that were buried or cancelled by hand: the sink's word makes such a job stored, unless it was lost."""
-
-WORD_LOST_MS = (-1000, 15_000)
-"""From when to when, after a sink began to store a result, the end of it or of the ventilator can have cost its word: a
-database may be locked, and a sink stopped, for 12 s. Nobody asks again about a job that is closed."""
 
 STALL_S_MAX = 120.0
 
@@ -191,7 +182,7 @@ class Verdict:
         }
         columns = "hex(ledger), seq, hex(key), uri, digest, size_bytes, picture, media, notes, chain, stored_at"
         rows = query(self.grid.database, f"SELECT {columns} FROM images")
-        keys, found, foreign, broken, untold, unheard = Counter(), Counter(), [], [], [], []
+        keys, found, foreign, broken, untold = Counter(), Counter(), [], [], []
         for ledger, seq, key, uri, *rest, stored_at in rows:
             job = self.jobs.get(ledgers.get(ledger), {}).get(seq)
             keys[key] += 1
@@ -200,21 +191,14 @@ class Verdict:
                 foreign.append(f"{seq} {uri}")
                 continue
             if job.state is not State.STORED:
-                lost = job.state is not State.DISCARDED and self._word_lost(ledgers[ledger], stored_at)
-                told = f"{ledgers[ledger]} {seq} {uri} is {job.state.name}: {job.reason}, stored {stored_at}"
-                (unheard if lost else untold).append(told)
+                untold.append(f"{ledgers[ledger]} {seq} {uri} is {job.state.name}: {job.reason}, stored {stored_at}")
             if wrong := self._unlike(job, *rest):
                 broken.append(f"{seq} {uri}: {wrong}")
         self._wrong("keys with several rows", [key for key, number in keys.items() if number > 1])
         self._wrong("jobs with several rows", [one for one, number in found.items() if number > 1])
         self._wrong("rows of no job", foreign)
         self._wrong("rows that are not what their image says", broken)
-        self.figures["rows of closed jobs whose word was lost"] = len(unheard)
-        self.figures["rows of closed jobs, for no such reason"] = len(untold)
-        if len(untold) > UNTOLD_MAX or any(" DISCARDED" in one for one in untold):
-            self._wrong("rows of jobs that are not stored", untold)
-        for told in untold + unheard:
-            self.storm.say(f"  a row of a job that is not stored: {told}")
+        self._wrong("rows of jobs that are not stored", untold)
         ids = {name: ledger for ledger, name in ledgers.items()}
         lost = [
             f"{name} {job.seq} {job.uri}"
@@ -226,12 +210,6 @@ class Verdict:
         self.figures["rows"] = len(rows)
         self._check_pictures({row[6] for row in rows if row[6]}, sum(row[6] is not None for row in rows))
         self._check_integrity(self.grid.database)
-
-    def _word_lost(self, ventilator, stored_at):
-        """Whether the sink or the ventilator ended at a time that can have cost the sink's word."""
-        stored_ms = datetime.fromisoformat(stored_at).timestamp() * 1000
-        first_ms, last_ms = (stored_ms + one for one in WORD_LOST_MS)
-        return any(first_ms <= at_ms <= last_ms for name, at_ms in self.storm.fell if name in (ventilator, SINK))
 
     def _unlike(self, job, digest, size_bytes, picture, media, notes, chain):
         """Say in what a row differs from what it must be; None when it is right."""
