@@ -102,11 +102,11 @@ class LedgerDisk:
             self._announce()
 
     def _announce(self) -> None:
-        rows, self._rows = self._rows, []
-        delayed, self._delayed = self._delayed, []
+        # All at once, before anybody hears of it: whoever does may enter something new, which is not on disk yet.
+        rows, delayed, told = self._rows, self._delayed, self._told
+        self._rows, self._delayed, self._told = [], [], []
         if rows or delayed:
             self._accepted(rows, delayed)
-        told, self._told = self._told, []
         for call in told:
             call()
 
