@@ -5,7 +5,7 @@ from typing import Any
 from zgrid.protocol import agent_effects
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
-from zgrid.protocol.effects import Bury, Charge, Reply, Send, Settle
+from zgrid.protocol.effects import Bury, Charge, Reply, Review, Send, Settle, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
@@ -49,6 +49,19 @@ def test_what_was_sent_to_a_dead_worker_is_not_charged() -> None:
     """A job that was sent in the moment of its worker's death was not started there."""
     machine, _ = served(2, 1)
     assert charged(machine.lane_down(1, 100.05, "disconnected")) == []
+
+
+def test_sink_that_is_reached_is_greeted_at_once() -> None:
+    """It answers with its boot: the same one changes nothing, another one is asked for all that is on its way."""
+    machine, _ = served(0, 1)
+    (hello,) = machine.sink_arrived(0)
+    assert isinstance(hello, TellSink)
+    assert isinstance(hello.message, Hello)
+    welcome = Welcome(name="s", boot=b"sinkboot", address="tcp://sink:2")
+    assert any(isinstance(effect, Review) for effect in machine.sink_received(0, welcome, 100.0))
+    assert machine.sink_received(0, welcome, 100.1) == []
+    other = Welcome(name="s", boot=b"another.", address="tcp://sink:2")
+    assert any(isinstance(effect, Review) for effect in machine.sink_received(0, other, 100.2))
 
 
 def test_what_was_sent_to_a_silent_worker_is_not_charged() -> None:

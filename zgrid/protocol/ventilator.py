@@ -138,6 +138,10 @@ class Ventilator:
             self.unexpected[type(message).__name__] += 1
         return []
 
+    def sink_arrived(self, index: int) -> list[Effect]:
+        """A sink can be reached, for the first time or again: its answer tells at once whether it is still the same."""
+        return [TellSink(index, self.hello())]
+
     def hello(self) -> Hello:
         """Return what this ventilator says of itself to a sink."""
         return Hello(role="ventilator", name=self.name, boot=self.boot, host=self.host, ledger=self.delivery.ledger)

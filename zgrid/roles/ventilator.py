@@ -36,6 +36,7 @@ from zgrid.roles.terms import terms_of
 from zgrid.settings import VentilatorSettings
 from zgrid.store.ledger import Ledger
 from zgrid.transport.address import ports, reach
+from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import host_identity, new_boot
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.lanes import Lanes
@@ -130,10 +131,13 @@ class VentilatorRole:
         stack.callback(self.lanes.close_all)
         self.sinks: list[Post] = []
         for index, address in enumerate(self.settings.sink):
-            dealer = control_dealer(context, self.machine.boot, address, "--sink")
+            dealer = control_dealer(context, self.machine.boot, address, "--sink", monitored=True)
             stack.callback(dealer.close)
             self.sinks.append(Post(dealer, self.telling.complain))
             self.loop.watch(dealer, partial(self._read_sink, index))
+            arrivals = Arrivals(dealer)
+            stack.callback(arrivals.close)
+            self.loop.watch(arrivals.monitor, partial(self._arrived, index, arrivals))
         self.log.info(Event.LISTENING, address=self.address)
 
     def _open_parts(self, stack: ExitStack) -> None:
@@ -179,6 +183,10 @@ class VentilatorRole:
                 address = reach(said.address, self.settings.sink[index])
                 said = Welcome(name=said.name, boot=said.boot, address=address)
             self.do(self.machine.sink_received(index, said, clock_now()))
+
+    def _arrived(self, index: int, arrivals: Arrivals) -> None:
+        if arrivals.take():
+            self.do(self.machine.sink_arrived(index))
 
     def _woken(self) -> None:
         self.outgoing.push_loaded()
