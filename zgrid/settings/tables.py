@@ -37,7 +37,8 @@ SOURCES = "folders, files, archives, globs, or - for a list of paths on standard
 class Common(BaseModel):
     """What every role has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # A process has the settings of one role and starts the sooner for not building those of the others.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Shown("LEVEL")] = Field(
         default="info", description="how much is logged: debug, info, warning or error"
