@@ -31,8 +31,11 @@ class Checks:
         """Look at a ventilator's machine after it took in an event."""
         if process in self.grid.ventilators and process.alive:
             self._turn += 1
+            delivery = process.machine.delivery  # type: ignore[attr-defined]
+            # What a worker may have had when it dies next: its survivors may get as much.
+            allowed = (lane.credit(delivery.terms) for lane in delivery.lanes.values())
+            self._credit_most = max(self._credit_most, *allowed, 0)
             if self._turn % self.every == 0:
-                delivery = process.machine.delivery  # type: ignore[attr-defined]
                 check_window(delivery, self._sent_most)
                 for lane in delivery.lanes.values():
                     check_lane(delivery, lane)
