@@ -70,6 +70,7 @@ class Runs:
 
     def __init__(self, cases, folders):
         self._folders = folders
+        folders.getbasetemp()  # made now: several threads that make it at once remove it under each other's hands
         self._starting = Semaphore(STARTING_AT_ONCE)
         self._outcomes = {case: Future() for case in cases}
         self._threads = ThreadPoolExecutor(GRIDS_AT_ONCE, "grid")
