@@ -133,7 +133,8 @@ class Work:
         words = [b"keep"] * 4 + [b"fail it is no picture"] + [b"touches " + os.fsencode(self._gate)] * 20
         for number, word in enumerate(words):
             (photos / f"{number:03}.jpg").write_bytes(MARK + word)
-        grid.ventilator(photos, filter=["marked"], name="photos")
+        # Long enough that whoever is there first is not given all of them.
+        grid.ventilator(photos, filter=["marked:work_ms=25"], name="photos")
         grid.worker("attic")
         grid.worker("workshop", procs=2)
         grid.sink(name="results")
