@@ -45,3 +45,24 @@ def test_wall_clock_is_set(grid, tmp_path, record_property, jump_ms):
         assert not ventilator.events(event)
     ((least,),) = query(grid.database, "SELECT min(min(wait_ms, read_ms, work_ms)) FROM images")
     assert least >= 0
+
+
+def test_wall_clock_is_set_back_before_a_restart(grid, tmp_path, record_property):
+    """A delay is kept as a date; where the clock is an hour behind at the next start, nothing waits an hour more."""
+    ahead, go = tmp_path / "ahead", tmp_path / "go"
+    skewed.set_ahead(ahead, 0)
+    grid.environment[skewed.AHEAD_FILE] = str(ahead)
+    grid.program = (str(Path(skewed.__file__)),)
+    photographs.tiny(tmp_path / "in", 4, f"unless {go}")
+    grid.ventilator(tmp_path / "in", filter=["marked"])
+    grid.sink()
+    grid.worker()
+    grid.until(lambda: grid.counts()[State.DELAYED] == 4, what="all are delayed")
+    skewed.set_ahead(ahead, -HOUR_MS)
+    go.touch()
+    grid.kill("ventilator")
+    grid.restart("ventilator")
+    began = time.monotonic()
+    check_end(grid, 4, charged=8)
+    took_ms = round((time.monotonic() - began) * 1000)
+    record_property("clock set back, ventilator started again -> delayed jobs stored (ms)", took_ms)

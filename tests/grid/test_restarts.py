@@ -2,13 +2,15 @@
 
 import os
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing
 from itertools import pairwise
 
 import hurry
+import photographs
 import pytest
 from bench import HERE, Bench, ms_of, now_ms, tell
+from ends import check_end
 from harness import free_port, query
 
 from zgrid.protocol.job import Offer, State
@@ -80,6 +82,62 @@ def check_pace(lines, speed):
         for before, after in pairwise(found):
             # The log is dated in whole ms, and the clocks of two lines are read a moment before each is written.
             assert (after - before + 20) * speed >= 60_000, f"{what} after {after - before} ms at speed {speed}"
+
+
+# -- one after the other
+
+
+def test_rolling_restart(bench, record_property):
+    """Every process is stopped and started again under load: each ends with 0, and not one job is lost, charged, or
+    sent to a worker again but for those that a worker has handed back unstarted.
+    """
+    grid, fed, took_ms = bench.grid, {}, {}
+    for name in ("sink", "w1", "ventilator", "w2"):
+        fed |= bench.feed(f"before-{name}", **WAVE)
+        done = grid.counts()[State.STORED]
+        grid.until(lambda before=done: grid.counts()[State.STORED] > before + 10, what="it is under load")
+        began = now_ms()
+        assert grid.kill(name, signal.SIGTERM) == 0
+        took_ms[f"{name} asked to stop -> ended"] = now_ms() - began
+        grid.restart(name)
+        bench.offer(fed)  # what the ventilator's search has read from its standard input and not told yet
+        grid.until_joined(*bench.workers)
+    tell(record_property, "rolling restart", took_ms)
+    bench.settle()
+    bench.check()
+    assert not bench.charged(fed)
+    happened = defaultdict(Counter)
+    for one in grid.history():
+        for seq in one.seqs:
+            happened[seq][one.event] += 1
+    for seq, times in happened.items():
+        assert times["finished"] + times["discarded"] == 1, f"job {seq}: {times}"
+        assert times["sent"] == 1 + times["released"], f"job {seq}: {times}"
+        assert not times["lost"], f"job {seq}: {times}"
+
+
+def test_ports_of_lanes_are_used_again(grid, tmp_path, record_property):
+    """A killed ventilator comes back with the same few ports for lanes, to which old workers still try to connect:
+    no job is left with a worker whose lane it is not, where only its time-to-run would tell.
+    """
+    photographs.tiny(tmp_path / "in", 600, "picture 2000")
+    port = free_port()
+    grid.ventilator(tmp_path / "in", filter=["marked:work_ms=10"], lanes=f"{port}-{port + 3}")
+    grid.sink()
+    names = ["w1", "w2", "w3"]
+    for name in names:
+        grid.worker(name)
+    grid.until_joined(*names)
+    for _ in range(3):
+        grid.until(lambda: grid.status().get("rate_per_s"), what="it is under load")
+        grid.kill("ventilator")
+        grid.restart("ventilator")
+        grid.until_joined(*names)
+    began_ms = now_ms()
+    grid.until_settled(600)
+    tell(record_property, "ports of lanes used again", {"last restart -> all settled": now_ms() - began_ms})
+    check_end(grid, 600, charged=9, picture_bytes=2000)
+    assert not [one for one in grid.history() if one.note and "time-to-run" in one.note]
 
 
 # -- an hour without workers

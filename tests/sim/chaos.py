@@ -5,6 +5,7 @@ from random import Random
 
 from grid import CHAIN, Grid
 from process import Process
+from strangers import Strangers
 from work import KINDS, offers
 
 from zgrid.protocol.flow import Terms
@@ -52,6 +53,7 @@ def random_grid(seed: int, *, verbose: bool = False, check_every: int = 6) -> Gr
     grid.wire = rng.random() < 0.1
     grid.weather.latency_s = grid.lane_weather.latency_s = rng.choice((0.0001, 0.0005, 0.03))
     grid.told_rate = rng.choice((1.0, 0.8, 0.3))
+    grid.lane_ports = range(5600, 5600 + rng.choice((0, 0, 3, 12)))
     for _ in range(rng.choice((1, 1, 2))):
         grid.add_sink(store_s=rng.choice((0.002, 0.01, 0.3)), held_bytes_max=rng.choice((8192, 1 << 20)))
     jobs = random_jobs(rng, rng.randrange(40, 160))
@@ -73,9 +75,11 @@ class Chaos:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.rng = grid.rng
+        self.strangers = Strangers(grid)
         bad: list[Callable[[], None]] = [
             self.kill_worker, self.kill_ventilator, self.kill_sink, self.kill_child, self.freeze, self.suspend,
             self.cut_control, self.cut_lane, self.stall, self.fill_disk, self.leave, self.weather, self.hands,
+            self.fill_ledger, self.slow_disk, self.set_clock, self.strangers.speak,
         ]  # fmt: skip
         # Most grids meet a few kinds of trouble only: that leaves the rest of them strict.
         self.bad = self.rng.sample(bad, self.rng.choice((1, 2, 3, 5, len(bad))))
@@ -166,13 +170,36 @@ class Chaos:
         sink.broken = True
         self.grid.clock.after(self.rng.choice((0.5, 3.0, 8.0)), setattr, sink, "broken", False)
 
+    def fill_ledger(self) -> None:
+        """A ledger's disk is full for a while."""
+        disk = self.rng.choice(self.grid.ventilators).disk
+        disk.broken = True
+        self.grid.clock.after(self.rng.choice((0.5, 3.0, 8.0)), setattr, disk, "broken", False)
+
+    def slow_disk(self) -> None:
+        """A disk answers late for a while."""
+        slow = self.rng.choice([*self.grid.sinks, *(one.disk for one in self.grid.ventilators)])
+        slow.slow = self.rng.choice((5.0, 50.0))
+        self.grid.clock.after(self.rng.choice((1.0, 6.0)), setattr, slow, "slow", 1.0)
+
+    def set_clock(self) -> None:
+        """Somebody sets the wall clock of a ventilator, by up to an hour."""
+        self.rng.choice(self.grid.ventilators).set_ms += self.rng.choice((-1, 1)) * self.rng.choice((5000, 3_600_000))
+
     def leave(self) -> None:
-        """A worker leaves on purpose, and comes back."""
-        worker = self.rng.choice(self.grid.workers)
-        if worker.alive and not worker.frozen:
-            self.grid.work.struck(worker)  # the word that it leaves may be lost, or come too late
-            worker.leave()
-            self.grid.clock.after(self.rng.choice((0.5, 4.0)), worker.start)
+        """A process is asked to stop, and started again."""
+        process = self.rng.choice(self.grid.processes)
+        if process.alive and not process.frozen:
+            if process in self.grid.workers:
+                self.grid.work.struck(process)  # the word that it leaves may be lost, or come too late
+            process.call(process.life, process.leave)
+            self.grid.clock.after(self.rng.choice((0.5, 4.0)), self._again, process, process.life)
+
+    def _again(self, process: Process, life: int) -> None:
+        """Start a process again as soon as it has ended."""
+        if process.life == life:
+            process.start()
+            self.grid.clock.after(0.2, self._again, process, life)
 
     def hands(self) -> None:
         """People bury, cancel, kick, retry, put, pause and resume."""

@@ -13,6 +13,8 @@ from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
 from zgrid.store.rows import JobTerms
 
+FAILED_AGAIN_S = 1.0
+
 
 class LedgerDisk:
     """A ledger with group commit, as the ventilator's books keep it.
@@ -41,6 +43,11 @@ class LedgerDisk:
         self._delayed: list[Row] = []
         self._told: list[Callable[[], object]] = []
         self._epoch = 0
+        self.broken = False
+        self.slow = 1.0
+        self._entered: list[Callable[[], object]] = []
+        self._behind = False
+        self._again_at = 0.0
 
     def enter(self, entry: Callable[[], object]) -> None:
         """Write something, in order, at the next turn at the latest."""
@@ -67,13 +74,16 @@ class LedgerDisk:
         """Make what waits, and begin a commit; at the end of each of the ventilator's turns."""
         if self.committing:
             return
-        while self._reads and not self.ledger.dirty:
+        while self._reads and not self.ledger.dirty and not self._behind:
             self._reads.popleft()()
+        if self._clock.now < self._again_at:
+            return
         while self._waiting:
-            self._waiting.popleft()()
+            self._entered.append(self._waiting.popleft())
+            self._entered[-1]()
         if self.ledger.dirty:
             self.committing = True
-            self._clock.after(self._commit_s * (0.5 + self._rng.random()), self._done, self._epoch)
+            self._clock.after(self._commit_s * self.slow * (0.5 + self._rng.random()), self._done, self._epoch)
         else:
             self._announce()
 
@@ -93,18 +103,42 @@ class LedgerDisk:
         self._rows.clear()
         self._delayed.clear()
         self._told.clear()
+        self._entered.clear()
+        self._behind = False
+        self._again_at = 0.0
         self._epoch += 1
 
-    def _done(self, epoch: int) -> None:
-        if epoch == self._epoch:
+    def close(self) -> None:
+        """The process ends in order: all that was entered is on disk, unless that is full."""
+        while self._waiting and not self.broken:
+            self._waiting.popleft()()
+        if not self.broken:
             self.ledger.commit()
-            self.committing = False
+
+    def _done(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            return
+        self.committing = False
+        if self.broken:
+            self._failed()
+        else:
+            self.ledger.commit()
+            self._behind = False
             self._announce()
+
+    def _failed(self) -> None:
+        """The disk is full: what was entered since the last commit is entered again, after a pause."""
+        self.ledger.rollback()
+        self._waiting.extendleft(reversed(self._entered))
+        self._entered = []
+        self._rows, self._delayed, self._told = [], [], []
+        self._behind = True
+        self._again_at = self._clock.now + FAILED_AGAIN_S
 
     def _announce(self) -> None:
         # All at once, before anybody hears of it: whoever does may enter something new, which is not on disk yet.
         rows, delayed, told = self._rows, self._delayed, self._told
-        self._rows, self._delayed, self._told = [], [], []
+        self._rows, self._delayed, self._told, self._entered = [], [], [], []
         if rows or delayed:
             self._accepted(rows, delayed)
         for call in told:

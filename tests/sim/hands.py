@@ -80,10 +80,9 @@ class Hands:
 
     def _put_some(self) -> None:
         kind = self.rng.choice(("keep", "keep", "discard", "crash", "hang", "trouble"))
-        now_ms = self.ventilator.now_ms()
         terms = JobTerms(
             self.rng.choice((-5, 0, 7)),
-            self.rng.choice((None, now_ms + self.rng.randrange(1, 8000))),
+            self.rng.choice((None, self.ventilator.due_now_ms() + self.rng.randrange(1, 8000))),
             self.rng.choice((None, 800, 2500)),
             self.rng.choice((None, 1, 5)),
         )

@@ -49,6 +49,17 @@ class Process:
             self._effects.clear()
             self.crashed()
 
+    def leave(self) -> None:
+        """Be asked to stop, as by SIGTERM; it ends by itself."""
+        raise NotImplementedError
+
+    def ends(self) -> None:
+        """It has come to its end in order; where the trouble is over, somebody starts it again."""
+        self.grid.trace(self, "ends")
+        self.crash()
+        if self.grid.healed:
+            self.start()
+
     def freeze(self, for_s: float) -> None:
         """Be suspended for a while; what comes meanwhile is found when it goes on."""
         if self.alive and not self.frozen:

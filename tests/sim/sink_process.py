@@ -16,6 +16,8 @@ from zgrid.protocol.messages import Message, Results
 if TYPE_CHECKING:
     from grid import Grid
 
+LEAVE_S = 10.0
+
 
 class SinkProcess(Process):
     """A sink with one store. ``store_s``: how long a batch takes; ``broken``: the disk is full."""
@@ -28,6 +30,7 @@ class SinkProcess(Process):
         self.store_s = store_s
         self.held_bytes_max = held_bytes_max
         self.broken = False
+        self.slow = 1.0
         self.moves = False
         self.intake = ""
         self.controls: dict[bytes, Control] = {}
@@ -54,6 +57,18 @@ class SinkProcess(Process):
             self.later(self.rng.random() * 0.2, control.connect)
         for pipe in self.pipes:
             self.later(self.rng.random() * 0.2, pipe.connect)
+
+    def leave(self) -> None:
+        """SIGTERM: store what is under way to it, then end."""
+        self.perform(self.machine.leave(self.clock.now))
+        if self.alive:
+            self._leaving(self.clock.now + LEAVE_S)
+
+    def _leaving(self, until: float) -> None:
+        if self.machine.may_end(self.clock.now) or self.clock.now >= until:
+            self.ends()
+        else:
+            self.later(0.1, self._leaving, until)
 
     def crashed(self) -> None:
         """Lose what was read and not stored; a store that is under way has reached the disk or not."""
@@ -119,7 +134,7 @@ class SinkProcess(Process):
 
     def _store(self, effect: intake.Store) -> None:
         self._storing = effect.batch
-        self.later(self.store_s * (0.5 + self.rng.random()), self._stored)
+        self.later(self.store_s * self.slow * (0.5 + self.rng.random()), self._stored)
 
     def _stored(self) -> None:
         batch, self._storing = self._storing, None

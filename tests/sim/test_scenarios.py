@@ -1,53 +1,13 @@
 """Failures by name, each a short story; test_seeds.py mixes them at random."""
 
 import pytest
-from grid import CHAIN, TERMS, Grid
-from ventilator_process import VentilatorProcess
+from grid import CHAIN, Grid
+from stories import counts, failures, only, running, sent, small
 from work import offers
-from worker_process import WorkerProcess
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.messages import Beat, Who
-
-
-def small(jobs: dict[str, int], *procs: int, job_s: float = 0.05, terms: Terms = TERMS, sinks: int = 1) -> Grid:
-    """Return a running grid of one ventilator, so many workers and sinks; every check is on."""
-    grid = Grid(1, job_s=job_s)
-    grid.wire = True
-    for _ in range(sinks):
-        grid.add_sink()
-    grid.add_ventilator(jobs, terms=terms)
-    for number in procs:
-        grid.add_worker(number)
-    grid.start()
-    return grid
-
-
-def only(grid: Grid) -> VentilatorProcess:
-    """Return the grid's one ventilator."""
-    (ventilator,) = grid.ventilators
-    return ventilator
-
-
-def sent(grid: Grid) -> int:
-    """Return how many jobs are at workers."""
-    return sum(len(lane.sent) for lane in only(grid).machine.delivery.lanes.values())
-
-
-def running(worker: WorkerProcess) -> bool:
-    """Whether a child of this worker runs a job."""
-    return any(child.token is not None for child in worker.children)
-
-
-def counts(grid: Grid) -> dict[State, int]:
-    """Return the states of the ledger that have jobs."""
-    return {state: count for state, count in only(grid).ledger.counts().items() if count}
-
-
-def failures(grid: Grid) -> set[int]:
-    """Return the numbers of failures that jobs are charged with."""
-    return {entry.row.failures for entry in only(grid).ledger._jobs.values()}
 
 
 def test_all_goes_well() -> None:

@@ -12,7 +12,7 @@ from process import Process
 from zgrid.protocol import effects as fx
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import Offer, State
-from zgrid.protocol.messages import Jobs, Message
+from zgrid.protocol.messages import Bye, Jobs, Message
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
@@ -25,17 +25,29 @@ if TYPE_CHECKING:
 
 TICK_S = 0.2
 FEED_JOBS = 16
+LEAVE_S = 10.0
 
 
 class LaneEnd:
-    """A lane's socket at the ventilator, and the worker that has connected to it."""
+    """A lane's socket at the ventilator, and who has connected to it: its worker, or one that had this port before."""
 
     def __init__(self, lane: int, address: str) -> None:
         self.lane = lane
         self.address = address
-        self.pipe: Pipe | None = None
-        self.worker: WorkerProcess | None = None
+        self.links: list[tuple[WorkerProcess, Pipe]] = []
         self.signal_at = 0.0
+        self._turn = 0
+
+    def send(self, message: Any) -> None:
+        """Send to whoever is connected, in turn, as a PUSH socket does."""
+        if self.links:
+            self._turn += 1
+            self.links[self._turn % len(self.links)][1].send(message)
+
+    def cut(self) -> None:
+        """End all connections."""
+        for _, pipe in self.links:
+            pipe.cut()
 
 
 class VentilatorProcess(Process):
@@ -58,6 +70,7 @@ class VentilatorProcess(Process):
         self.log: list[fx.Log] = []
         self.refuse_lanes = 0.0
         self.feed_s = 0.01
+        self.set_ms = self._due_set_ms = 0
         self._fed = 0
         self.hands = Hands(self)
         self._performers = {
@@ -86,6 +99,7 @@ class VentilatorProcess(Process):
         self.lanes = {}
         self.log = []
         self._fed = 0
+        self._due_set_ms = max(self._due_set_ms, self.set_ms)  # a clock that was set back makes no delay longer
         self.sinks = [self._sink_control(index, sink) for index, sink in enumerate(self.grid.sinks)]
         for control in self.controls.values():
             self.later(self.rng.random() * 0.2, control.connect)
@@ -98,15 +112,34 @@ class VentilatorProcess(Process):
         for control in self.controls.values():
             control.cut()
         for lane in self.lanes.values():
-            if lane.pipe is not None:
-                lane.pipe.cut()
+            lane.cut()
+            self.grid.free(lane.address)
         for index, control in enumerate(self.sinks):
             control.cut()
             self.grid.sinks[index].controls.pop(self.boot, None)
 
+    def leave(self) -> None:
+        """SIGTERM: send nothing more, settle what is under way, then end."""
+        self.machine.leave()
+        self._fed = len(self.offers)
+        self._leaving(self.clock.now + LEAVE_S)
+
+    def _leaving(self, until: float) -> None:
+        if self.machine.at_rest or self.clock.now >= until:
+            self.perform([fx.TellSink(index, Bye(boot=self.boot)) for index in range(len(self.sinks))])
+            if self.alive:
+                self.disk.close()
+                self.ends()
+        else:
+            self.later(0.05, self._leaving, until)
+
     def now_ms(self) -> int:
-        """The wall clock."""
-        return int(self.clock.now * 1000)
+        """The wall clock, which people set now and then."""
+        return int(self.clock.now * 1000) + self.set_ms
+
+    def due_now_ms(self) -> int:
+        """The clock of delays: what the wall clock would say, had nobody set it since this process began."""
+        return int(self.clock.now * 1000) + self._due_set_ms
 
     def _tick(self) -> None:
         self.later(TICK_S, self._tick)
@@ -118,7 +151,7 @@ class VentilatorProcess(Process):
         self.disk.turn()
 
     def _due(self) -> None:
-        rows = self.ledger.due(self.now_ms())
+        rows = self.ledger.due(self.due_now_ms())
         if rows:
             self.disk.tell(partial(self.call, self.life, self._tell_due, rows))
 
@@ -193,7 +226,7 @@ class VentilatorProcess(Process):
         if self.refuse_lanes and self.rng.random() < self.refuse_lanes:
             self.perform(self.machine.lane_refused(effect.lane, "no port is free"))
             return
-        end = LaneEnd(effect.lane, f"tcp://*:{self.grid.next_port()}")
+        end = LaneEnd(effect.lane, f"tcp://*:{self.grid.lane_port()}")
         self.lanes[effect.lane] = end
         self.grid.bound[end.address] = self, self.life, end
         self.perform(self.machine.lane_bound(effect.lane, end.address))
@@ -201,18 +234,19 @@ class VentilatorProcess(Process):
     def _close_lane(self, effect: fx.CloseLane) -> None:
         end = self.lanes.pop(effect.lane, None)
         if end is not None:
-            del self.grid.bound[end.address]
-            if end.pipe is not None:
-                end.pipe.cut()
+            self.grid.free(end.address)
+            end.cut()
 
     def connected(self, end: LaneEnd, worker: "WorkerProcess", pipe: Pipe) -> None:
-        """A lane's monitor says: connected."""
-        end.worker, end.pipe = worker, pipe
-        self._signal(end, 0.001, lambda: self.perform(self.machine.lane_up(end.lane, self.clock.now)))
+        """A lane's monitor says: connected. A second one there takes jobs that are not its own: that ends the lane."""
+        end.links.append((worker, pipe))
+        if len(end.links) > 1:
+            self._signal(end, 0.001, lambda: self._lane_down(end.lane))
+        else:
+            self._signal(end, 0.001, lambda: self.perform(self.machine.lane_up(end.lane, self.clock.now)))
 
     def disconnected(self, end: LaneEnd) -> None:
         """A lane's monitor says: disconnected."""
-        end.pipe = None
         self._signal(end, 0.001 + 0.02 * self.rng.random(), lambda: self._lane_down(end.lane))
 
     def _signal(self, end: LaneEnd, delay_s: float, call: Callable[[], None]) -> None:
@@ -244,8 +278,7 @@ class VentilatorProcess(Process):
             waits=[0] * len(jobs),
         )
         self.grid.trace(self, "sends", message)
-        if end.pipe is not None:
-            end.pipe.send(self.grid.wired(message))
+        end.send(self.grid.wired(message))
 
     # -- the ledger
 
@@ -266,7 +299,7 @@ class VentilatorProcess(Process):
 
     def _postpone(self, effect: fx.Postpone) -> None:
         now_ms = self.now_ms()
-        due_ms = now_ms + effect.delay_ms
+        due_ms = self.due_now_ms() + effect.delay_ms
         self.disk.enter(
             partial(self.ledger.postpone, effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, now_ms)
         )

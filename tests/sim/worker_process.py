@@ -206,7 +206,7 @@ class WorkerProcess(Process):
         for pipe in self.pipes.values():
             pipe.outbox.clear()
             pipe.open = False
-            if self.rng.random() < 0.5:
+            if not linger and self.rng.random() < 0.5:
                 pipe.cut()
         for address, pipe in self.pipes.items():
             sink = self.grid.intakes[address]
@@ -276,7 +276,7 @@ class WorkerProcess(Process):
             return
         ventilator, life, there = self.grid.bound.get(address, (None, 0, None))
         control = self.controls[index]
-        if ventilator is None or there is None or life != ventilator.life or control.broken or there.pipe is not None:
+        if ventilator is None or there is None or life != ventilator.life or control.broken or not ventilator.alive:
             self.later(0.3, self._try_lane, index, address)
             return
         self.lanes[index] = lane, address, pipe, there
@@ -297,10 +297,11 @@ class WorkerProcess(Process):
         _, _, pipe, end = self.lanes.pop(index, (0, "", None, None))
         if pipe is not None:
             pipe.cut()
-        if end is not None and end.worker is self and end.pipe is pipe:
-            end.pipe = None
-            if told and self.grid.ventilators[index].lanes.get(end.lane) is end:
-                self.grid.ventilators[index].disconnected(end)
+        if end is not None and pipe is not None and (self, pipe) in end.links:
+            owner, _, there = self.grid.bound.get(end.address, (None, 0, None))
+            if told and owner is not None and there is end:
+                end.links.remove((self, pipe))
+                owner.disconnected(end)
 
     def cut_lane(self, index: int, *, told: bool) -> None:
         """The network cuts the lane; ZeroMQ at this side tries to connect again."""

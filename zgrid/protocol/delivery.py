@@ -30,7 +30,7 @@ from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Ask, Code, Outcomes
 from zgrid.protocol.moves import MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
-from zgrid.protocol.survivors import NOTICED_S, Charged
+from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
 
 REVIEW_S = 5.0
@@ -58,6 +58,7 @@ class Delivery:
         self._ticked_at: float | None = None
         self._refilling: dict[int, Place] = {}
         self._charged = Charged()
+        self._departed = Departed()
 
     @property
     def chains(self) -> dict[int, str]:
@@ -142,6 +143,8 @@ class Delivery:
         if lane is None:
             return []
         effects: list[Effect] = []
+        if innocent:
+            self._departed.left(lane_id, now)
         lost = [job for job in lane.sent.values() if job.state is State.SENT and job.lane == lane_id]
         guilty = set() if innocent else set(lane.suspects(now - dead_s))
         self._charged.remember(lane.peer, guilty)
@@ -267,9 +270,9 @@ class Delivery:
             job = self.window.jobs.get(seq)
             if job is None or job.state is not State.FINISHED or busy:
                 continue
-            waited_s = now - job.finished_at
             restarted = job.finished_at < self._sink_since[self.sink_of(job)]
-            if job.lane not in self.lanes or restarted or waited_s * 1000 > self.terms.result_patience_ms:
+            gone = job.lane not in self.lanes and not self._departed.lately(job.lane, now)
+            if gone or restarted or (now - job.finished_at) * 1000 > self.terms.result_patience_ms:
                 self._unfinish(job)
                 again.append(job)
         if not again:
@@ -284,6 +287,12 @@ class Delivery:
         """Return the lanes whose workers say that they have finished one of these, of those that are here."""
         jobs = [job for seq in seqs if (job := self.window.jobs.get(seq)) is not None and job.state is State.FINISHED]
         return [self.lanes[lane] for lane in sorted({job.lane for job in jobs}) if lane in self.lanes]
+
+    def under_way(self, sinks: Iterable[int]) -> bool:
+        """Whether any job is at a worker, or has its result on the way to one of these sinks."""
+        if any(self.finished[sink] for sink in sinks):
+            return True
+        return any(job.state is State.SENT for lane in self.lanes.values() for job in lane.sent.values())
 
     def sink_came(self, sink: int, now: float) -> list[Effect]:
         """A sink is there that was not, or is another process: what the old one had not stored may be gone."""
@@ -433,14 +442,7 @@ class Delivery:
 
     def _ask(self, jobs: list[Job]) -> list[Effect]:
         """Ask each sink what it has of these jobs."""
-        effects: list[Effect] = []
-        for sink in range(len(self.finished)):
-            mine = [job for job in jobs if self.sink_of(job) == sink and job.state is State.FINISHED]
-            for start in range(0, len(mine), BATCH_JOBS_MAX):
-                part = mine[start : start + BATCH_JOBS_MAX]
-                keys = b"".join(job.key for job in part)
-                effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=[job.seq for job in part], keys=keys)))
-        return effects
+        return self.reviewed([(job.seq, job.key) for job in jobs if job.state is State.FINISHED])
 
 
 def _evidence(job: Job, lane: Lane, why: Mapping[str, Any] | None = None) -> dict[str, Any]:

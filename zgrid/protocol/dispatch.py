@@ -34,7 +34,8 @@ class Dispatch:
     """Gives the window's ready jobs to ``lanes``.
 
     ``chains``: each chain's text by its number. ``sinks_known``: before that, results would have nowhere to go.
-    ``paused`` and ``paused_chains`` (texts): what people have stopped; what is under way goes on.
+    ``paused`` and ``paused_chains`` (texts): what people have stopped; what is under way goes on. ``stopping``: this
+    ventilator or a sink is about to end, and what is under way shall be settled before.
     """
 
     def __init__(self, terms: Terms, window: Window, lanes: dict[int, Lane]) -> None:
@@ -42,6 +43,7 @@ class Dispatch:
         self.chains: dict[int, str] = {}
         self.sinks_known = True
         self.paused = False
+        self.stopping = False
         self.paused_chains: set[str] = set()
         self._window = window
         self._lanes = lanes
@@ -50,7 +52,7 @@ class Dispatch:
     @property
     def open(self) -> bool:
         """Whether anything may be sent at all."""
-        return self.sinks_known and not self.paused
+        return self.sinks_known and not self.paused and not self.stopping
 
     def dispatch(self, now: float, lanes: Iterable[Lane] | None = None) -> list[Effect]:
         """Give ready jobs to whoever has room: first to idle children, then by each worker's credit.

@@ -16,6 +16,9 @@ FAILED_AGAIN_S = 1.0
 """After a failed store (disk full, database locked) the batch is tried again, with a pause that doubles to 30 s."""
 FAILED_AGAIN_S_MAX = 30.0
 
+ANSWERS_S = 1.0
+"""A sink that leaves waits for those ventilators only that have said something within this time: others are gone."""
+
 
 class Store(NamedTuple):
     """Store these results, in this order; then say ``stored`` or ``store_failed``."""
@@ -63,6 +66,8 @@ class Intake:
         self._stored_at = 0.0
         self._again_at = 0.0
         self._pause_s = FAILED_AGAIN_S
+        self._leaves_at: float | None = None
+        self._answered: set[bytes] = set()
 
     @property
     def full(self) -> bool:
@@ -74,16 +79,31 @@ class Intake:
         """Whether everything that came in is stored."""
         return not self._waiting and not self._storing
 
+    # -- stopping
+
+    def leave(self, now: float) -> list[Effect]:
+        """Stop: no ventilator shall send anything more; what is under way is stored. ``may_end`` says when."""
+        self._leaves_at = now
+        return [Reply(peer, self._beat()) for peer in self.peers]
+
+    def may_end(self, now: float) -> bool:
+        """Whether everything is stored, and every ventilator that is there has said that there is nothing more."""
+        if self._leaves_at is None or not self.idle:
+            return False
+        return not (self.peers if now - self._leaves_at < ANSWERS_S else self._answered & self.peers.keys())
+
     # -- ventilators
 
     def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:  # noqa: ARG002  as all machines
         """A message came on the control socket."""
+        if self._leaves_at is not None:
+            self._answered.add(peer)
         if type(message) is Hello:
             return self._hello(peer, message)
         if peer not in self.peers:
             return [] if type(message) is Bye else [Reply(peer, Who(boot=self.boot))]
         if type(message) is Beat:
-            return [Reply(peer, Beat(boot=self.boot))]
+            return [Reply(peer, self._beat())]
         if type(message) is Ask:
             held = [seq for seq in message.seqs if (message.ledger, seq) in self._held]
             mine = set(held)
@@ -185,6 +205,9 @@ class Intake:
     def _hello(self, peer: bytes, hello: Hello) -> list[Effect]:
         if hello.role != "ventilator" or not hello.ledger:
             return [Reply(peer, Refuse(reason=f"a {hello.role} has no business here: this is a sink", final=True))]
+        if self._leaves_at is not None:  # a new one finds the next sink; one that was here has nothing more for this
+            self.peers.pop(peer, None)
+            return []
         # A ledger has one ventilator: who said this before is an earlier process of it, and gone.
         self.peers = {other: owner for other, owner in self.peers.items() if owner != hello.ledger}
         self.peers[peer] = hello.ledger
@@ -193,6 +216,9 @@ class Intake:
             Reply(peer, Welcome(name=self.name, boot=self.boot, address=self.address)),
             Log("ventilator_up", hello.name, log),
         ]
+
+    def _beat(self) -> Beat:
+        return Beat(boot=self.boot, leaving=self._leaves_at is not None)
 
     def _release(self, message: Results) -> None:
         for seq in message.seqs:

@@ -13,6 +13,9 @@ and a job that is passed on from each to the next must not be charged for all of
 URI_CHARS_PER_BATCH_MAX = HEADER_BYTES_MAX // 4
 """Names of one message's images: a header beyond its limit would be refused, and its jobs sent again for ever."""
 
+LAST_RESULTS_S = 3.0
+"""A worker that leaves gives its last results so long to get out, and its ventilator does not take them for lost."""
+
 PEERS_REMEMBERED_MAX = 256
 """Lost workers whose charged jobs are remembered, in case only their link was cut."""
 
@@ -34,6 +37,22 @@ class Charged:
     def take(self, peer: bytes) -> Sequence[int]:
         """Return the jobs that were charged because ``peer`` was lost, and forget them."""
         return self._seqs.pop(peer, ())
+
+
+class Departed:
+    """Lanes whose workers left in order: their last results may stand before a sink's door for a moment."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, float] = {}
+
+    def left(self, lane: int, now: float) -> None:
+        """Note that a lane's worker has left, with all its results on the way."""
+        self._at = {other: at for other, at in self._at.items() if now - at < LAST_RESULTS_S}
+        self._at[lane] = now
+
+    def lately(self, lane: int, now: float) -> bool:
+        """Whether that was so short a time ago that a sink may not have read its last results."""
+        return now - self._at.get(lane, float("-inf")) < LAST_RESULTS_S
 
 
 def shares(

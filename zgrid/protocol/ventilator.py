@@ -26,15 +26,20 @@ LOCAL_HOSTS = ("tcp://127.", "tcp://localhost", "tcp://[::1]", "ipc://", "inproc
 
 
 class Sink:
-    """A sink as the ventilator sees it. ``intake``: where workers push results; empty until it was heard of."""
+    """A sink as the ventilator sees it.
 
-    __slots__ = ("address", "boot", "intake", "up")
+    ``intake``: where workers push results; empty until it was heard of. ``leaving``: it was asked to stop, and waits
+    for what is under way to it; once there is nothing more it hears BYE, and from then on it is not ``up``.
+    """
+
+    __slots__ = ("address", "boot", "intake", "leaving", "up")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.intake = ""
         self.boot = b""
         self.up = False
+        self.leaving = False
 
 
 class Ventilator:
@@ -53,6 +58,7 @@ class Ventilator:
         self._workers: Liveness[bytes] = Liveness(terms.beat_interval_ms / 1000, terms.beats_missed_max)
         self._sink_beats: Liveness[int] = Liveness(terms.beat_interval_ms / 1000, terms.beats_missed_max)
         self._beat_at = 0.0
+        self._leaving = False
         self.delivery.out.sinks_known = False
 
     # -- workers
@@ -124,11 +130,13 @@ class Ventilator:
         if type(message) is Refuse:  # no HELLO at once, or the two would go on for ever
             return [Log("sink_gone", sink.address, {"sink": sink.address, "reason": message.reason})]
         stranger = type(message) is Beat and message.boot != sink.boot  # a new one, and its welcome was overtaken
+        if type(message) is Beat and message.leaving and not stranger:
+            return self._sink_leaves(index, sink)
         if type(message) is Who or not sink.up or stranger:
             return [TellSink(index, self.hello())]
         mine = getattr(message, "ledger", None) == self.delivery.ledger
         if type(message) is Acks and mine:
-            return self.delivery.stored(message.seqs, now)
+            return self.delivery.stored(message.seqs, now) + self._part(index, sink)
         if type(message) is Holds and mine:
             # A worker whose results do not arrive may have missed that the sink has moved: name the sinks again.
             lanes = self.delivery.lanes_of(message.unknown)
@@ -169,15 +177,31 @@ class Ventilator:
             self._beat_at = now
             for index, sink in enumerate(self.sinks):
                 effects.append(TellSink(index, Beat(boot=self.boot) if sink.up else self.hello()))
+        for index, sink in enumerate(self.sinks):
+            effects += self._part(index, sink)
         effects += self.delivery.tick(now)
         if len(self.peers) > len(self.delivery.lanes):  # some were given up as overdue
             self.peers = {peer: lane for peer, lane in self.peers.items() if lane in self.delivery.lanes}
         return effects
 
+    def leave(self) -> None:
+        """Stop: send nothing more; what is under way is settled. ``at_rest`` says when."""
+        self._leaving = self.delivery.out.stopping = True
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way any more: no job at a worker, and no result to a sink that is there."""
+        return not self.delivery.under_way(index for index, sink in enumerate(self.sinks) if sink.up)
+
     def waiting(self) -> list[str]:
         """Say, in sentences, what ready jobs wait for: a sink that never answered, or a worker with certain filters."""
         sentences = [
             f"no sink answers at {sink.address} yet: jobs wait for it" for sink in self.sinks if not sink.intake
+        ]
+        sentences += [
+            f"the sink at {sink.address} was asked to stop: jobs wait for its return"
+            for sink in self.sinks
+            if sink.leaving
         ]
         if self.delivery.out.paused:
             sentences.append("the ventilator is paused: zgrid resume lets it go on")
@@ -268,6 +292,10 @@ class Ventilator:
         if not sink.up or sink.boot != message.boot:
             effects.append(Log("sink_up", sink.address, {"sink": sink.address, "intake": message.address}))
             effects += self.delivery.sink_came(index, now)
+        if sink.leaving and sink.boot != message.boot:
+            sink.leaving = False
+            self.delivery.out.stopping = self._leaving or any(other.leaving for other in self.sinks)
+            effects += self.delivery.dispatch(now)
         moved = sink.intake != message.address
         sink.up, sink.boot, sink.intake = True, message.boot, message.address
         if moved and all(other.intake for other in self.sinks):
@@ -276,6 +304,22 @@ class Ventilator:
             effects += [Reply(lane.peer, self._welcome(lane)) for lane in self.delivery.lanes.values() if lane.address]
             effects += self.delivery.dispatch(now)
         return effects
+
+    def _sink_leaves(self, index: int, sink: Sink) -> list[Effect]:
+        """A sink was asked to stop: send nothing more, so that it can store all that is under way to it."""
+        if sink.leaving:
+            return []
+        sink.leaving = self.delivery.out.stopping = True
+        log = Log("sink_gone", sink.address, {"sink": sink.address, "reason": "it was asked to stop"})
+        parted = self._part(index, sink)
+        return [log, *(parted or [TellSink(index, Beat(boot=self.boot))])]  # it is told that somebody is here
+
+    def _part(self, index: int, sink: Sink) -> list[Effect]:
+        """Say BYE to a sink that leaves, once nothing is under way to it any more."""
+        if not (sink.leaving and sink.up) or self.delivery.under_way((index,)):
+            return []
+        sink.up = False
+        return [TellSink(index, Bye(boot=self.boot, reason="nothing more is under way"))]
 
 
 def _refused(worker: str, reason: str) -> Log:

@@ -22,8 +22,8 @@ from zgrid.roles.rate import Rate
 from zgrid.roles.supply import Supply
 from zgrid.store.reader import LedgerReader
 from zgrid.store.rows import Evidence, Found, Happening
+from zgrid.transport.clock import DueClock, wall_ms
 from zgrid.transport.clock import now as clock_now
-from zgrid.transport.clock import wall_ms
 
 STORY_LINES_MAX = 1000
 EVIDENCE_MAX = 16
@@ -42,7 +42,7 @@ class Answers:
 
     def __init__(
         self, machine: Ventilator, books: Books, inquiries: Inquiries, supply: Supply, halts: Halts, rate: Rate,
-        chain: str, waiting: Callable[[], list[str]],
+        due_clock: DueClock, chain: str, waiting: Callable[[], list[str]],
     ) -> None:  # fmt: skip
         self._machine = machine
         self._books = books
@@ -50,6 +50,7 @@ class Answers:
         self._supply = supply
         self._halts = halts
         self._rate = rate
+        self._due_clock = due_clock
         self._chain = chain
         self._waiting = waiting
         self._began = clock_now()
@@ -282,7 +283,7 @@ class Answers:
             "ttr_ms": found.ttr_ms,
             "attempts_max": found.attempts_max,
             "age_ms": max(0, wall - found.accepted_ms),
-            "due_in_ms": None if found.due_ms is None else max(0, found.due_ms - wall),
+            "due_in_ms": None if found.due_ms is None else max(0, found.due_ms - self._due_clock.now_ms()),
         }
         lane = self._machine.delivery.lanes.get(job.lane) if job is not None else None
         if job is not None and lane is not None:

@@ -6,12 +6,18 @@ from typing import Any
 
 from zgrid.log import Event, Log
 from zgrid.protocol import effects as fx
+from zgrid.protocol.job import State
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles.books import Books
 from zgrid.roles.rate import Rate
-from zgrid.transport.clock import due_clock_ms, wall_ms
+from zgrid.transport.clock import DueClock, wall_ms
 from zgrid.transport.clock import now as clock_now
+
+DUE_CLOCK = "due_clock_ms"
+"""What the ledger remembers of the clock of delays, while there are any."""
+
+REMEMBERED_EVERY_MS = 10_000
 
 
 class Entries:
@@ -26,6 +32,8 @@ class Entries:
         self._log = log
         self._rate = rate
         self._do = do
+        self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
+        self._remembered_ms = 0
 
     def performers(self) -> dict[type, Callable[[Any], None]]:
         """Return who performs which effect."""
@@ -66,7 +74,7 @@ class Entries:
         """Put a job off after trouble that may pass."""
         self._retried(effect)
         wall = wall_ms()
-        due_ms = due_clock_ms() + effect.delay_ms
+        due_ms = self.due_clock.now_ms() + effect.delay_ms
         self._books.enter(
             partial(self._ledger.postpone, effect.seq, effect.failures, due_ms, effect.reason, effect.evidence, wall)
         )
@@ -114,7 +122,11 @@ class Entries:
             if rows:
                 self._do(self._machine.delivery.accepted(rows, clock_now()))
 
-        self._books.enter(lambda: self._ledger.due(due_clock_ms()), accepted)
+        now_ms = self.due_clock.now_ms()
+        if now_ms - self._remembered_ms >= REMEMBERED_EVERY_MS and self._ledger.counts()[State.DELAYED]:
+            self._remembered_ms = now_ms
+            self._books.enter(lambda: self._ledger.remember(DUE_CLOCK, now_ms))
+        self._books.enter(lambda: self._ledger.due(now_ms), accepted)
 
     def _retried(self, effect: fx.Charge | fx.Postpone) -> None:
         self._log.warning(

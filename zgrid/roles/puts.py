@@ -12,7 +12,7 @@ from zgrid.roles.desk import Ticket
 from zgrid.roles.halts import Halts
 from zgrid.sources import content
 from zgrid.store.rows import JobTerms, Placed
-from zgrid.transport.clock import due_clock_ms, wall_ms
+from zgrid.transport.clock import DueClock, wall_ms
 from zgrid.transport.clock import now as clock_now
 
 WAITING_BYTES_MAX = 128 << 20
@@ -24,13 +24,14 @@ class Puts:
 
     def __init__(
         self, books: Books, machine: Ventilator, halts: Halts, chain: str, job_bytes_max: int,
-        do: Callable[[Iterable[fx.Effect]], None],
+        due_clock: DueClock, do: Callable[[Iterable[fx.Effect]], None],
     ) -> None:  # fmt: skip
         self._books = books
         self._machine = machine
         self._halts = halts
         self._chain = chain
         self._job_bytes_max = job_bytes_max
+        self._due_clock = due_clock
         self._do = do
         self._waiting_bytes = 0
 
@@ -53,7 +54,7 @@ class Puts:
             ticket.drop()
             return
         self._waiting_bytes += size
-        self._enter(images, size, chain, _terms(message), ticket)
+        self._enter(images, size, chain, self._terms(message), ticket)
 
     def _problem(self, image: bytes) -> str | None:
         """Say what is wrong with an image; None where nothing is."""
@@ -99,11 +100,10 @@ class Puts:
         job = self._machine.delivery.window.jobs.get(placed.seq)
         return (placed.state if job is None or placed.row is not None else job.state).name.lower()
 
-
-def _terms(message: Put) -> JobTerms:
-    return JobTerms(
-        priority=message.priority,
-        due_ms=due_clock_ms() + message.delay_ms if message.delay_ms else None,
-        ttr_ms=message.ttr_ms or None,
-        attempts_max=message.attempts or None,
-    )
+    def _terms(self, message: Put) -> JobTerms:
+        return JobTerms(
+            priority=message.priority,
+            due_ms=self._due_clock.now_ms() + message.delay_ms if message.delay_ms else None,
+            ttr_ms=message.ttr_ms or None,
+            attempts_max=message.attempts or None,
+        )

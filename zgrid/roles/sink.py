@@ -36,7 +36,8 @@ from zgrid.transport.sockets import bind, control_router, intake_pull, open_cont
 RESULTS_PER_TURN_MAX = 64
 
 STOP_S_MAX = 10.0
-"""How long a sink that is asked to stop may try to store what it has taken in; the rest is sent again."""
+"""How long a sink that is asked to stop may wait for what is under way to it, and try to store that; the rest is sent
+again."""
 
 
 def serve(settings: SinkSettings) -> int:
@@ -148,8 +149,7 @@ class SinkRole:
         if self.signals.asked and self._stop_at is None:
             self.log.info(Event.DRAINING, reason="asked to stop")
             self._stop_at = clock_now() + STOP_S_MAX
-            self.loop.forget(self.results.socket)
-            self._reading = False
+            self._do(self.machine.leave(clock_now()))
 
     def _done(self, done: Done) -> None:
         now = clock_now()
@@ -191,10 +191,11 @@ class SinkRole:
     def _turned(self) -> None:
         now = clock_now()
         self._do(self.machine.tick(now))
-        if self._stop_at is None:
-            self._open_or_shut()
-        elif (self.machine.idle and not self.committer.busy) or now > self._stop_at:
-            self.loop.stop()
+        self._open_or_shut()
+        if self._stop_at is not None:
+            at_rest = self.machine.may_end(now) and not self.committer.busy
+            if at_rest or now > self._stop_at:
+                self.loop.stop()
 
     def _open_or_shut(self) -> None:
         """Read results only while there is room for them: a slow disk slows the workers and fills no memory."""

@@ -44,6 +44,9 @@ from zgrid.transport.loop import Loop
 from zgrid.transport.post import Post
 from zgrid.transport.sockets import bind, control_dealer, control_router, open_context
 
+STOP_S_MAX = 10.0
+"""How long a ventilator that is asked to stop waits for what is under way; what is not settled then is done again."""
+
 
 def serve(settings: VentilatorSettings) -> int:
     """Run a ventilator until it is asked to stop or drained, or with ``once`` until everything is settled.
@@ -74,6 +77,7 @@ class VentilatorRole:
         self.chain = " ".join(map(str, parse_steps(settings.filter, checked=False)))
         self._effects: deque[fx.Effect] = deque()
         self.status = EXIT_OK
+        self._stop_at: float | None = None
         self._open_ledger(stack)
         self._open_sockets(stack)
         self._open_parts(stack)
@@ -152,9 +156,12 @@ class VentilatorRole:
         self.halts = Halts(books, machine, self.supply, self.log, self.do)
         self.inquiries = Inquiries(settings.ledger, self.loop.wake)
         stack.callback(self.inquiries.close)
-        answers = Answers(machine, books, self.inquiries, self.supply, self.halts, self.rate, self.chain, self.waiting)
+        clock = self.entries.due_clock
+        answers = Answers(
+            machine, books, self.inquiries, self.supply, self.halts, self.rate, clock, self.chain, self.waiting
+        )
         operations = Operations(books, machine, self.inquiries, self.log, self.do)
-        puts = Puts(books, machine, self.halts, self.chain, settings.job_bytes_max, self.do)
+        puts = Puts(books, machine, self.halts, self.chain, settings.job_bytes_max, clock, self.do)
         verbs = {**answers.verbs(), **operations.verbs(), **self.halts.verbs()}
         self.desk = Desk(self.workers.send, verbs, puts.take)
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -191,9 +198,11 @@ class VentilatorRole:
     def _woken(self) -> None:
         self.outgoing.push_loaded()
         self.inquiries.tell()
-        if self.signals.asked:
+        if self.signals.asked and self._stop_at is None:
             self.log.info(Event.DRAINING, reason="asked to stop")
-            self.loop.stop()
+            self._stop_at = clock_now() + STOP_S_MAX
+            self.supply.stop()
+            self.machine.leave()
 
     def _tick(self) -> None:
         self.do(self.machine.tick(clock_now()))
@@ -208,13 +217,18 @@ class VentilatorRole:
         jobs, per_s = sum(counts.get(state, 0) for state in OPEN), self.rate.per_s(clock_now())
         self.notify.status(f"{jobs:,} jobs open, {per_s:.1f} settled/s, {workers} workers")
         self.notify.alive(self.books.at)
+        if self._stop_at is not None:
+            self.notify.stopping()
 
     def _turned(self) -> None:
         """At the end of each turn: offers into the ledger, entries into commits, and whether all is done."""
         self.supply.turn()
         self.books.turn(clock_now())
         self.supply.end()
-        if self.halts.draining:
+        if self._stop_at is not None:
+            if self.machine.at_rest or clock_now() > self._stop_at:
+                self.loop.stop()
+        elif self.halts.draining:
             self._end_drain()
         elif self.settings.once and self.supply.finished and self._is_settled():
             counts = self.books.ledger.counts()

@@ -1,6 +1,6 @@
 """The clocks. Machines get the monotonic one; the wall clock only dates what people read.
 
-A delay that outlives a restart has to be kept as a date: ``due_clock_ms`` is the wall clock without its jumps.
+A delay that outlives a restart has to be kept as a date: ``DueClock`` is the wall clock without its jumps.
 """
 
 import os
@@ -16,12 +16,19 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def due_clock_ms() -> int:
-    """Return what the wall clock would say, had nobody set it since this process began: what delays are reckoned by.
+class DueClock:
+    """What delays are reckoned by: what the wall clock would say, had nobody set it since this process began.
 
-    A machine's sleep counts, as it does for people.
+    ``at_least_ms``: what the clock of the process before this one has said. So a wall clock that was set back meanwhile
+    makes no delay longer; one that was set forth makes it shorter. A machine's sleep counts, as it does for people.
     """
-    return _SET_MS + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def __init__(self, at_least_ms: int = 0) -> None:
+        self._set_ms = max(wall_ms(), at_least_ms) - _boot_time_ms()
+
+    def now_ms(self) -> int:
+        """Return ms since 1970."""
+        return self._set_ms + _boot_time_ms()
 
 
 def new_boot() -> bytes:
@@ -38,4 +45,5 @@ def host_identity() -> str:
     return f"{boot_id}/{os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116  one call, no path object needed
 
 
-_SET_MS = wall_ms() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+def _boot_time_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

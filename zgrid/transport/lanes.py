@@ -4,6 +4,7 @@ Monitors are polled apart from data: each one's descriptor is in one epoll, and 
 the loop. So a thousand idle lanes cost a turn of the loop nothing.
 """
 
+import os
 import select
 from collections import deque
 from typing import NamedTuple
@@ -29,15 +30,17 @@ class Links:
     """The connections to one lane, by their descriptors: the worker's, and those of strangers such as port scanners.
 
     A monitor says which connection was accepted or has ended, but not which one has greeted. It is the worker's if no
-    other was open just then; else the lane is down when as few are left as cannot have greeted.
+    other was open just then; else the lane is down when as few are left as cannot have greeted. When a second one
+    greets, the lane is down at once, for it takes every other message: a worker that had a lane at this port before, or
+    this one's own new connection while its old one only looks alive.
     """
 
-    __slots__ = ("_open", "_up", "_worker")
+    __slots__ = ("_open", "_spoilt", "_up", "_worker")
 
     def __init__(self) -> None:
         self._open: set[int] = set()
         self._worker: int | None = None
-        self._up = False
+        self._up = self._spoilt = False
 
     def heard(self, event: int, descriptor: int) -> bool | None:
         """Take one event of the monitor; return True when the worker is there, False when it went, None otherwise."""
@@ -46,6 +49,9 @@ class Links:
             return None
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if self._up:
+                self._up, self._spoilt = False, True
+                return False
+            if self._spoilt:
                 return None
             self._up = True
             self._worker = next(iter(self._open)) if len(self._open) == 1 else None
@@ -74,6 +80,7 @@ class Lanes:
         self._context = context
         self._address = address
         self._ports = ports
+        self._turn = os.getpid() % len(ports) if ports else 0
         self._lanes: dict[int, _Lane] = {}
         self._epoll = select.epoll()
         self._by_fd: dict[int, int] = {}
@@ -168,7 +175,10 @@ class Lanes:
         host = self._address.rpartition(":")[0]
         if self._ports is None:
             return bind(push, f"{host}:0" if "*" not in host else "tcp://*:*", "--bind")
-        for port in self._ports:
+        # Whoever had a port before may still try to connect to it: the one that was free for longest comes next.
+        for _ in self._ports:
+            port = self._ports[self._turn]
+            self._turn = (self._turn + 1) % len(self._ports)
             try:
                 push.bind(f"{host}:{port}")
             except zmq.ZMQError as error:

@@ -1,0 +1,111 @@
+"""Stops in order, long absences, clocks that are set, full disks and strange ports: each a short story."""
+
+import pytest
+from stories import again, counts, failures, only, running, sent, small
+
+from zgrid.protocol.flow import Terms
+from zgrid.protocol.job import State
+
+
+def test_rolling_restart() -> None:
+    """Every process is stopped and started under load, twice: no job is run twice, lost or charged for it."""
+    grid = small({"keep": 400, "discard": 40}, 2, 2, 1, job_s=0.1, sinks=2)
+    grid.lane_ports = range(5600, 5606)
+    grid.run_until(lambda: sum(len(sink.store.rows) for sink in grid.sinks) > 20)
+    for process in [*grid.processes, *reversed(grid.processes)]:
+        again(grid, process)
+    assert not grid.settled, "there was no load in the end"
+    grid.settle()
+    assert counts(grid) == {State.STORED: 400, State.DISCARDED: 40}
+    assert set(grid.work.runs.values()) == {1}
+    assert failures(grid) == {0}
+    assert not any(sink.store.duplicates for sink in grid.sinks)
+
+
+def test_sink_that_stops_waits_for_no_dead_ventilator() -> None:
+    """A ventilator that died without a word keeps a sink that was asked to stop for a second and no longer."""
+    grid = small({"keep": 40}, 2)
+    grid.run_until(lambda: len(grid.sinks[0].store.rows) > 3)
+    only(grid).crash()
+    grid.sinks[0].leave()
+    grid.run_until(lambda: not grid.sinks[0].alive, 2.0)
+    grid.settle()
+
+
+def test_sink_that_never_comes_back_is_named() -> None:
+    """While a sink that was asked to stop is away, jobs wait, none fails, and the ventilator says for what."""
+    grid = small({"keep": 40}, 2)
+    grid.run_until(lambda: len(grid.sinks[0].store.rows) > 3)
+    grid.sinks[0].leave()
+    grid.run_until(lambda: not grid.sinks[0].alive)
+    grid.run(600.0)
+    assert not sent(grid)
+    assert only(grid).machine.waiting() == ["the sink at tcp://sink0:5560 was asked to stop: jobs wait for its return"]
+    grid.settle()
+    assert set(grid.work.runs.values()) == {1}
+
+
+def test_no_worker_for_an_hour() -> None:
+    """All workers die, and for an hour there is none: jobs wait, nothing fails, and nothing is said about them."""
+    grid = small({"keep": 40}, 2, 2)
+    grid.run_until(lambda: len(grid.sinks[0].store.rows) > 3)
+    for worker in grid.workers:
+        worker.crash()
+    grid.run(10.0)
+    said = len(only(grid).log)
+    grid.run(3600.0)
+    assert len(only(grid).log) == said
+    assert counts(grid).keys() == {State.READY, State.STORED}
+    grid.settle()
+    assert counts(grid) == {State.STORED: 40}
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+def test_wall_clock_is_set(jump_ms: int) -> None:
+    """By an hour, while jobs are delayed, and before a restart: they wait as long as they would have."""
+    grid = small({"trouble": 3, "keep": 20}, 2)
+    grid.run_until(lambda: counts(grid).get(State.DELAYED) == 3)
+    only(grid).set_ms += jump_ms
+    grid.run(0.5)
+    only(grid).crash()
+    only(grid).start()
+    grid.run_until(lambda: grid.settled, 12.0)
+    grid.settle()
+    assert counts(grid) == {State.STORED: 23}
+    assert only(grid).log
+    assert not {"worker_gone", "worker_silent", "sink_gone"} & {log.event for log in only(grid).log}
+
+
+def test_full_disk_of_the_ledger_stops_only_what_is_new() -> None:
+    """Nothing is accepted while the ledger's disk is full; what was is done, and afterwards all the rest."""
+    grid = small({"keep": 120}, 2)
+    only(grid).feed_s = 0.5
+    grid.run_until(lambda: len(only(grid).accepted) >= 32)
+    only(grid).disk.broken = True
+    grid.run(10.0)
+    accepted = len(only(grid).accepted)
+    assert accepted < 120
+    assert len(grid.sinks[0].store.rows) == accepted
+    only(grid).disk.broken = False
+    grid.settle()
+    assert counts(grid) == {State.STORED: 120}
+    assert set(grid.work.runs.values()) == {1}
+
+
+def test_old_worker_at_the_port_of_another_lane() -> None:
+    """A worker that was away connects to the port it had, which is another's lane now: no job waits there for long."""
+    grid = small({"keep": 200}, 1, 1, job_s=0.1, terms=Terms(batch_jobs_max=1, ready_max=64, ttr_ms=60_000))
+    grid.lane_ports = range(5600, 5602)
+    for _ in range(3):
+        grid.run_until(lambda: all(running(worker) for worker in grid.workers))
+        control = only(grid).controls[grid.workers[0].boot]
+        control.stall()  # it hears nothing of what follows, and tries its old lane again and again
+        only(grid).crash()
+        only(grid).start()
+        grid.run(1.5)
+        control.resume()
+        grid.run(1.0)
+    grid.run_until(lambda: grid.settled, 30.0)  # and not after the time-to-run
+    grid.settle()
+    assert counts(grid) == {State.STORED: 200}
+    assert failures(grid) == {0}
