@@ -63,7 +63,7 @@ def test_links(page):
 def test_flags_in_readme():
     """Each flag in README's text is one of a command."""
     known = {flag_of(name) for model in ROLES.values() for name in model.model_fields}
-    known |= {"--config", "--json", "--help", "--seeds", "--from"}
+    known |= {"--config", "--json", "--help", "--seeds", "--from", "--uninstall"}
     for flag in re.findall(r"`(--[a-z][a-z-]*)", README):
         assert flag in known, f"README speaks of {flag}, which nothing has"
 

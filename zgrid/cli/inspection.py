@@ -104,7 +104,7 @@ def peek(
 
 
 _TIMES = frozenset({"accepted_ms", "due_ms", "settled_ms"})
-_SPANS = frozenset({"age_ms", "due_in_ms", "running_ms", "ttr_ms"})
+_SPANS = frozenset({"age_ms", "due_in_ms", "running_ms", "time_left_ms", "ttr_ms"})
 
 
 def say_job(job: Mapping[str, Any]) -> None:

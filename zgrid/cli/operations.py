@@ -44,7 +44,9 @@ def bury(
       zgrid bury tcp://photos.lan:5550 --source '*/private/*'
     """
     with connected(address, timeout_ms) as client:
-        return _tell("buried", client.bury(*jobs or (), source=source, state=state, reason=reason), as_json=as_json)
+        return _tell(
+            "buried", client.bury(*jobs or (), source=source, state=state, reason=reason), source, as_json=as_json
+        )
 
 
 def kick(
@@ -64,7 +66,7 @@ def kick(
     """
     with connected(address, timeout_ms) as client:
         changed = client.kick(*jobs or (), source=source, state=state, everything=everything, reason=reason)
-        return _tell("kicked", changed, as_json=as_json)
+        return _tell("kicked", changed, source, as_json=as_json)
 
 
 def cancel(
@@ -83,7 +85,7 @@ def cancel(
     """
     with connected(address, timeout_ms) as client:
         changed = client.cancel(*jobs or (), source=source, state=state, reason=reason)
-        return _tell("cancelled", changed, as_json=as_json)
+        return _tell("cancelled", changed, source, as_json=as_json)
 
 
 def retry(
@@ -100,15 +102,19 @@ def retry(
       zgrid retry tcp://photos.lan:5550 --source '*/2024/*' --state discarded
     """
     with connected(address, timeout_ms) as client:
-        return _tell("retried", client.retry(*jobs or (), source=source, state=state, reason=reason), as_json=as_json)
+        return _tell(
+            "retried", client.retry(*jobs or (), source=source, state=state, reason=reason), source, as_json=as_json
+        )
 
 
-def _tell(what: str, changed: "Changed", *, as_json: bool) -> int:
+def _tell(what: str, changed: "Changed", source: str | None, *, as_json: bool) -> int:
     """Say what was changed and what was not, and return the exit status: 2 where a name means no job."""
     if as_json:
         say_json(changed._asdict())
     else:
         for name, why in changed.unchanged:
             say(f"zgrid: {clean(name)}: {clean(why)}", sys.stderr)
+        if source is not None and not changed.changed:
+            say(f"zgrid: no such job fits {clean(source)}: a pattern is of the whole URI, as in '*/2024/*'", sys.stderr)
         say(f"{changed.changed} {'job' if changed.changed == 1 else 'jobs'} {what}")
     return EXIT_SETTINGS if changed.unknown else EXIT_OK

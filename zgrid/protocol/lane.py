@@ -78,6 +78,7 @@ class Lane:
         "head_since",
         "host",
         "id",
+        "moved",
         "pace",
         "peer",
         "procs",
@@ -104,6 +105,7 @@ class Lane:
         self.singles: set[int] = set()
         self.finished: dict[int, Job] = {}
         self.running: dict[int, float] = {}
+        self.moved: dict[int, float] = {}
         self.unsettled_bytes = 0
         self.head_since = 0.0
         self.done = 0
@@ -144,12 +146,16 @@ class Lane:
     def touch(self, running: dict[int, float], now: float, alive: Iterable[int] = ()) -> None:
         """Note what runs at the worker; a first job that begins or is alive, and progress of any, begin its time anew.
 
+        ``moved`` keeps when each began or gave its last sign of life, as far as beats tell.
+
         ``alive``: those whose filter gave a sign of life since the last beat, with or without progress to tell.
         """
         head = next(iter(self.sent), 0)
         begins = head in running and (head not in self.running or head in alive)
         if begins or any(far > self.running.get(seq, -1.0) for seq, far in running.items()):
             self.head_since = now
+        moves = {seq for seq, far in running.items() if seq in alive or far > self.running.get(seq, -2.0)}
+        self.moved = {seq: now if seq in moves else self.moved[seq] for seq in running}
         self.running = running
 
     def overdue(self, now: float, terms: Terms) -> bool:

@@ -3,9 +3,12 @@
 Numbers of jobs and stories come from the ledger, so they survive a restart; only what is under way comes from memory.
 """
 
+import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from zgrid import __version__
@@ -85,8 +88,12 @@ class Answers:
             "name": machine.name,
             "chain": self._chain,
             "uptime_ms": round((now - self._began) * 1000),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "ledger": {"file": str(self._inquiries.path), "bytes": _bytes_of(self._inquiries.path)},
             "counts": {**counts, "sent": sent, "finished": finished},
             "accepted": accepted,
+            "ever": {event: sum(one["events"].get(event, 0) for one in tallies.values()) for event in TALLIED},
             "passed_over": self._supply.passed_over,
             "scanning": self._supply.scanning,
             "rate_per_s": round(self._rate.per_s(now), 2),
@@ -112,13 +119,14 @@ class Answers:
         chains = []
         for number, by_state in sorted(self._books.ledger.chain_counts().items()):
             text = texts[number]
-            counts = {state.name.lower(): jobs for state, jobs in by_state.items()}
+            counts = {state.name.lower(): by_state.get(state, 0) for state in State}
             sent, finished = under_way[number, State.SENT], under_way[number, State.FINISHED]
-            ready = max(0, counts.get("ready", 0) - sent - finished)
+            ready = max(0, counts["ready"] - sent - finished)
             chains.append(
                 {
                     "chain": text,
                     "counts": {**counts, "ready": ready, "sent": sent, "finished": finished},
+                    "accepted": sum(by_state.values()),
                     "workers": sum(lane.can(text) for lane in delivery.lanes.values()),
                     "paused": self._halts.paused is not None or text in self._halts.paused_chains,
                     "oldest_ready_ms": self._oldest_ready_ms(number) if ready else None,
@@ -266,6 +274,7 @@ class Answers:
         job = self._machine.delivery.window.jobs.get(found.seq)
         state = found.state if job is None else job.state
         wall = wall_ms()
+        ttr_ms = found.ttr_ms or self._machine.terms.ttr_ms
         told = {
             "seq": found.seq,
             "key": found.key.hex(),
@@ -280,8 +289,8 @@ class Answers:
             "due_ms": found.due_ms,
             "settled_ms": found.settled_ms,
             "reason": found.reason,
-            "ttr_ms": found.ttr_ms,
-            "attempts_max": found.attempts_max,
+            "ttr_ms": ttr_ms,
+            "attempts_max": found.attempts_max or self._machine.terms.attempts_max,
             "age_ms": max(0, wall - found.accepted_ms),
             "due_in_ms": None if found.due_ms is None else max(0, found.due_ms - self._due_clock.now_ms()),
         }
@@ -289,8 +298,10 @@ class Answers:
         if job is not None and lane is not None:
             told |= {"worker": lane.worker, "lane": lane.id}
             if job.state is State.SENT:
-                far = lane.running.get(job.seq)
-                told |= {"progress": _progress(far), "running_ms": round((clock_now() - job.sent_at) * 1000)}
+                far, now = lane.running.get(job.seq), clock_now()
+                told |= {"progress": _progress(far), "running_ms": round((now - job.sent_at) * 1000)}
+                if far is not None:
+                    told["time_left_ms"] = max(0, round(ttr_ms - (now - lane.moved[job.seq]) * 1000))
         return told
 
 
@@ -306,6 +317,14 @@ def _fits(job: Job, pattern: str | None, chain: int | None) -> bool:
 def _progress(far: float | None) -> float | None:
     """Return how far a job says it is, None where it does not."""
     return None if far is None or far < 0 else round(far, 3)
+
+
+def _bytes_of(path: Path) -> int | None:
+    """Return a file's size; None where it was taken away."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _tally(tally: Any) -> Body:

@@ -28,7 +28,7 @@ class Inquiries:
     """Searches the ledger at ``path``; ``wake`` makes the loop call ``tell`` when something is found."""
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
-        self._path = path
+        self.path = path
         self._wake = wake
         self._executor = ThreadPoolExecutor(THREADS, "inquiries")
         self._mine = local()
@@ -71,6 +71,6 @@ class Inquiries:
     def _run(self, search: Callable[[LedgerReader], Any]) -> Any:
         """In a thread: search with its own connection."""
         if not hasattr(self._mine, "reader"):
-            self._mine.reader = LedgerReader(self._path, seconds_max=SEARCH_S_MAX)
+            self._mine.reader = LedgerReader(self.path, seconds_max=SEARCH_S_MAX)
             self._readers.append(self._mine.reader)
         return search(self._mine.reader)
