@@ -1,7 +1,9 @@
-"""Stops in order, long absences, clocks that are set, full disks and strange ports: each a short story."""
+"""Stops in order, long absences, clocks that are set, full disks, bad links and strange ports: each a short story."""
 
 import pytest
+from grid import Grid
 from stories import again, counts, failures, only, running, sent, small
+from strangers import Strangers
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
@@ -90,6 +92,71 @@ def test_full_disk_of_the_ledger_stops_only_what_is_new() -> None:
     grid.settle()
     assert counts(grid) == {State.STORED: 120}
     assert set(grid.work.runs.values()) == {1}
+
+
+@pytest.mark.parametrize("away_s", [10.0, 60.0])
+def test_link_is_cut_without_a_word_and_restored(away_s: float) -> None:
+    """Nobody is told that a worker's link is cut: after three beats its jobs go elsewhere; it is welcome again."""
+    grid = small({"keep": 400}, 2, 2, job_s=0.1)
+    grid.run_until(lambda: all(running(worker) for worker in grid.workers))
+    control = only(grid).controls[grid.workers[0].boot]
+    control.stall()
+    control.broken = True
+    grid.workers[0].cut_lane(0, told=False)
+    grid.run(3.5)
+    assert [lane.worker for lane in only(grid).machine.delivery.lanes.values()] == ["worker1"]
+    grid.run(away_s - 3.5)
+    control.broken = False
+    control.resume()
+    control.connect()
+    grid.run_until(lambda: len(only(grid).machine.delivery.lanes) == 2, 3.0)
+    grid.settle()
+    assert counts(grid) == {State.STORED: 400}
+    assert State.BURIED not in counts(grid)
+
+
+def test_bad_link() -> None:
+    """200 ms each way and 5 % of all control messages lost: it takes time and costs no job anything."""
+    grid = small({"keep": 60, "discard": 10}, 2, 2)
+    grid.weather.latency_s = grid.lane_weather.latency_s = 0.2
+    grid.weather.hostile, grid.weather.loss = True, 0.05
+    grid.run_until(lambda: grid.settled, 120.0)
+    grid.settle()
+    assert counts(grid) == {State.STORED: 60, State.DISCARDED: 10}
+    assert failures(grid) == {0}
+
+
+def test_garbage_from_strangers() -> None:
+    """Thousands of words that nobody wants to hear, from peers that do not belong, change nothing."""
+    grid = small({"keep": 100, "discard": 20}, 2, 2, job_s=0.1)
+    strangers = Strangers(grid)
+    while not grid.settled:
+        for _ in range(30):
+            strangers.speak()
+        grid.run(0.1)
+    grid.settle()
+    assert counts(grid) == {State.STORED: 100, State.DISCARDED: 20}
+    assert set(grid.work.runs.values()) == {1}
+    assert failures(grid) == {0}
+    assert sum(only(grid).machine.unexpected.values()) > 100
+
+
+def test_ventilator_at_another_address() -> None:
+    """A ventilator dies and its ledger is served at an address that its workers have as their second one."""
+    grid = Grid(1, job_s=0.1)
+    grid.add_sink()
+    first, second = grid.add_ventilator({"keep": 60}), grid.add_ventilator({})
+    second.ledger = second.disk.ledger = first.ledger
+    grid.add_worker(2)
+    for process in (*grid.sinks, first, *grid.workers):
+        process.start()
+    grid.run_until(lambda: len(grid.sinks[0].store.rows) > 10)
+    first.crash()
+    second.offers = first.offers
+    second.start()
+    grid.run_until(lambda: first.ledger.counts()[State.STORED] == 60, 20.0)
+    assert len(grid.sinks[0].store.rows) == 60
+    assert not {entry.row.failures for entry in first.ledger._jobs.values()} - {0}
 
 
 def test_old_worker_at_the_port_of_another_lane() -> None:
