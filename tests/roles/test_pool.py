@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_outcomes_come_back_in_order(rig):
     assert found[1].notes == {"said": "hello"}
     assert (found[2].pictures, found[2].media) == (b"ppppp", "image/png")
     assert found[0].notes is found[0].pictures is found[0].widths is found[0].digests is None
+    assert found[4].digests == sha256(b"fail broken").digest(), "whoever looks at a failure wants to know which bytes"
 
 
 def test_what_a_filter_may_not_return_is_a_failure_of_that_image(rig):

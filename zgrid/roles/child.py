@@ -151,7 +151,7 @@ class Child:
             self._courier.keep_plainly(read_ms, work_ms)
             return ended
         row = _row(outcome)
-        if image.touched:
+        if image.touched or row.code is Code.FAILED:
             _describe(row, image)
         self._courier.add(row, read_ms, work_ms)
         return ended
