@@ -64,8 +64,9 @@ def random_grid(seed: int, *, verbose: bool = False, check_every: int = 6) -> Gr
         again = [job for job in jobs if rng.random() < 0.5] if rng.random() < 0.3 else random_jobs(rng, 40)
         grid.add_ventilator(again, terms=random_terms(rng))
     slow = min(10.0, 0.5 / grid.work.job_s)  # well within the time-to-run
+    name = rng.choice(("", "", "twin"))
     for _ in range(rng.randrange(1, 5)):
-        grid.add_worker(rng.randrange(1, 5), slow=rng.choice((1.0, 1.0, 1.0, slow)))
+        grid.add_worker(rng.randrange(1, 5), slow=rng.choice((1.0, 1.0, 1.0, slow)), name=name)
     return grid
 
 
@@ -79,7 +80,7 @@ class Chaos:
         bad: list[Callable[[], None]] = [
             self.kill_worker, self.kill_ventilator, self.kill_sink, self.kill_child, self.freeze, self.suspend,
             self.cut_control, self.cut_lane, self.stall, self.fill_disk, self.leave, self.weather, self.hands,
-            self.fill_ledger, self.slow_disk, self.set_clock, self.strangers.speak,
+            self.fill_ledger, self.slow_disk, self.set_clock, self.strangers.speak, self.swallow,
         ]  # fmt: skip
         # Most grids meet a few kinds of trouble only: that leaves the rest of them strict.
         self.bad = self.rng.sample(bad, self.rng.choice((1, 2, 3, 5, len(bad))))
@@ -185,6 +186,13 @@ class Chaos:
     def set_clock(self) -> None:
         """Somebody sets the wall clock of a ventilator, by up to an hour."""
         self.rng.choice(self.grid.ventilators).set_ms += self.rng.choice((-1, 1)) * self.rng.choice((5000, 3_600_000))
+
+    def swallow(self) -> None:
+        """A worker takes jobs for a while and does nothing with them, but says that it is alive."""
+        worker = self.rng.choice(self.grid.workers)
+        self.grid.work.struck(worker)
+        worker.mute = True
+        self.grid.clock.after(self.rng.choice((0.2, 2.0)), setattr, worker, "mute", False)
 
     def leave(self) -> None:
         """A process is asked to stop, and started again."""

@@ -140,6 +140,8 @@ class SinkProcess(Process):
         batch, self._storing = self._storing, None
         assert batch is not None
         if self.broken:
+            if self.rng.random() < 0.2:
+                self.store.write(batch)  # a disk may say no and have done it
             self.perform(self.machine.store_failed("no space left on device", self.clock.now))
         else:
             duplicates = self.store.write(batch)
