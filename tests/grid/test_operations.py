@@ -163,7 +163,7 @@ def test_sixty_thousand_at_once(grid):
         answer = wire.decode(tool.recv_multipart()).body
         assert answer["changed"] == MANY * 2 // 3
         assert len(answer["jobs"]) == 1000
-        assert slowest_s < 2.0
+        assert slowest_s < 5.0
         counts = client.status()["counts"]
         assert (counts["buried"], counts["ready"]) == (MANY * 2 // 3, MANY // 3)
         assert client.kick(source="file:///p/0/*").changed == MANY // 3

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -128,7 +129,26 @@ def _summary(storm, verdict, took_s):
     lines += ["min/median/max in the first third -> in the last:", *storm.vitals.table(storm.seconds), "", "warnings:"]
     lines += [f"  {number:7} {role} {event}" for (role, event), number in sorted(verdict.warnings.items())]
     lines += [f"  {number:7} {text}" for text, number in sorted((storm.ends + storm.notes).items())]
-    return lines
+    return [*lines, "", _in_a_sentence(storm, states, accepted)]
+
+
+def _in_a_sentence(storm, states, accepted):
+    """Return the run in the words of README's part about reliability."""
+    kinds = Counter()
+    for (kind, _), number in storm.faults.items():
+        kinds[_CALLED[kind]] += number
+    ends = " + ".join(f"{number:,} {state}" for state, number in states.items())
+    strikes = ", ".join(f"{number} x {kind}" for kind, number in sorted(kinds.items()))
+    return (
+        f"{storm.seconds / 60:g} minutes, seed {storm.seed}: {accepted:,} jobs accepted = {ends}; "
+        f"{sum(kinds.values())} strikes ({strikes})"
+    )
+
+
+_CALLED = {
+    "kill": "kill -9", "stop": "SIGSTOP", "restart": "SIGTERM", "lock": "locked database", "fill": "full disk",
+    "strangers": "garbage",
+}  # fmt: skip
 
 
 _CLOSED = ("stored", "discarded", "buried", "cancelled")
