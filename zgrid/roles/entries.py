@@ -15,7 +15,7 @@ from zgrid.transport.clock import DueClock, wall_ms
 from zgrid.transport.clock import now as clock_now
 
 DUE_CLOCK = "due_clock_ms"
-"""What the ledger remembers of the clock of delays, while there are any."""
+"""What the ledger remembers of the clock of delays: once after each start, and again and again while there are any."""
 
 REMEMBERED_EVERY_MS = 10_000
 
@@ -33,7 +33,7 @@ class Entries:
         self._rate = rate
         self._do = do
         self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
-        self._remembered_ms = 0
+        self._remembered_ms: int | None = None
 
     def performers(self) -> dict[type, Callable[[Any], None]]:
         """Return who performs which effect."""
@@ -123,7 +123,9 @@ class Entries:
                 self._do(self._machine.delivery.accepted(rows, clock_now()))
 
         now_ms = self.due_clock.now_ms()
-        if now_ms - self._remembered_ms >= REMEMBERED_EVERY_MS and self._ledger.counts()[State.DELAYED]:
+        if self._remembered_ms is None or (
+            now_ms - self._remembered_ms >= REMEMBERED_EVERY_MS and self._ledger.counts()[State.DELAYED]
+        ):
             self._remembered_ms = now_ms
             self._books.enter(lambda: self._ledger.remember(DUE_CLOCK, now_ms))
         self._books.enter(lambda: self._ledger.due(now_ms), accepted)
