@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from zgrid.cli import app
 from zgrid.log import EVENTS
-from zgrid.settings import ROLES, flag_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -60,10 +61,19 @@ def test_links(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
 
+def flags_of_scripts() -> set[str]:
+    """Return the flags that the scripts README names say they have."""
+    helps = [
+        subprocess.run([ROOT / script, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+        for script in sorted(set(re.findall(r"scripts/\w+", README)))
+    ]
+    return set(re.findall(r"--[a-z][a-z-]*", "\n".join(helps)))
+
+
 def test_flags_in_readme():
-    """Each flag in README's text is one of a command."""
-    known = {flag_of(name) for model in ROLES.values() for name in model.model_fields}
-    known |= {"--config", "--json", "--help", "--seeds", "--from", "--uninstall"}
+    """Each flag in README's text is one of a command or of a script that README names."""
+    known = {flag for command in get_command(app).commands.values() for one in command.params for flag in one.opts}
+    known |= flags_of_scripts()
     for flag in re.findall(r"`(--[a-z][a-z-]*)", README):
         assert flag in known, f"README speaks of {flag}, which nothing has"
 
