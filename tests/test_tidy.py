@@ -19,7 +19,7 @@ PACKAGE = ROOT / "zgrid"
 RANKS = {
     "errors": 0, "settings": 0, "log": 0, "models": 0,
     "protocol": 1,
-    "transport": 2, "store": 2, "filters": 2, "sources": 2,
+    "transport": 2, "store": 2, "filters": 2, "sources": 2, "metrics": 2,
     "web": 3, "roles": 3, "client": 3,
     "cli": 4,
 }  # fmt: skip
@@ -48,6 +48,7 @@ HOMES = {
     "cv2": ("zgrid/filters/",),
     "wand": ("zgrid/filters/",),
     "PIL": ("zgrid/filters/",),
+    "prometheus_client": ("zgrid/metrics/",),
 }
 """Library -> where it may be imported, so that each can be replaced, and its faults looked for, in one place.
 

@@ -34,6 +34,7 @@ class Event(StrEnum):
 
     SETTINGS = "settings", "the settings that a process runs with, once at its start"
     LISTENING = "listening", "a process has bound its addresses and can be reached"
+    METRICS = "metrics", "a process serves its metrics and its health over HTTP, and where"
     DRAINING = "draining", "a process was asked to stop and finishes what it has begun"
     STOPPED = "stopped", "a process ends, and why"
     DETECTOR = "detector", "which face detector is used, and what to do for a better one"

@@ -1,6 +1,7 @@
 """What cannot work ends at once with status 2 and one sentence that says what to do."""
 
 import socket
+from functools import partial
 
 import photographs
 import pytest
@@ -40,6 +41,12 @@ def test_taken_ports(grid, refused, taken, tmp_path):
     sentence = refused(grid.sink("sink2", intake_port=int(taken.rpartition(":")[2])))
     assert f"{taken} is taken" in sentence
     assert "--intake-port" in sentence
+    place = taken.removeprefix("tcp://")
+    for start in (grid.sink, grid.worker, partial(grid.ventilator, tmp_path / "in")):
+        sentence = refused(start(name="watched", metrics=place))
+        assert f"cannot serve metrics at {place}: address already in use" in sentence
+        assert "--metrics" in sentence
+    assert "write HOST:PORT" in refused(grid.sink("s3", metrics="9550"))
 
 
 def test_second_process_on_the_same_files(grid, refused, tmp_path):

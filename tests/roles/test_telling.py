@@ -127,3 +127,11 @@ def test_many_names_do_not_make_it_grow(rig):
     rig.telling.catch_up(at_once=True)
     assert len(rig.lines()) == SUBJECTS_MAX
     assert not rig.telling._held
+
+
+def test_everything_is_counted(rig):
+    """What is held back counts as well as what is written."""
+    for _ in range(3):
+        rig.say("worker_gone")
+    rig.telling.complain("w2", "it talks nonsense")
+    assert rig.telling.counts == {Event.WORKER_GONE: 3, Event.PEER_ERROR: 1}

@@ -102,3 +102,16 @@ def test_wake_that_fails_loses_nothing():
     committer.submit(lambda: 1)
     committer.submit(lambda: 2)
     assert [done.value for done in committer.close()] == [1, 2]
+
+
+def test_what_goes_well_is_timed(pipe):
+    """Whoever wants to hears of each piece that went well how long it took, before the loop hears that it is done."""
+    timed = []
+    committer = Committer(lambda: os.write(pipe[1], b"."), timed=lambda token, seconds: timed.append((token, seconds)))
+    committer.submit(lambda: wait(pipe[0]), "long")
+    committer.submit(lambda: 1 / 0, "wrong")
+    os.write(pipe[1], b".")
+    done = committer.close()
+    assert [one.token for one in done] == ["long", "wrong"]
+    assert [token for token, _ in timed] == ["long"]
+    assert timed[0][1] > 0

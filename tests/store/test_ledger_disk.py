@@ -262,3 +262,23 @@ def test_cost_per_job_does_not_explode(tmp_path):
     ledger.commit()
     assert (time.perf_counter() - began) / 20_000 < 100e-6
     ledger.close()
+
+
+def test_what_was_closed_is_counted_once_it_is_on_disk(tmp_path):
+    """Jobs closed since the ledger was opened, by outcome: committed ones only, also if they are opened again."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.accept(offers(1, 2, 3, 4), 1, NOW)
+    ledger.settle([1, 2], State.STORED, NOW)
+    ledger.close_by_hand([3], State.CANCELLED, NOW)
+    assert ledger.closed() == {}
+    ledger.commit()
+    assert ledger.closed() == {State.STORED: 2, State.CANCELLED: 1}
+    ledger.settle([4], State.DISCARDED, NOW)
+    ledger.rollback()
+    ledger.reopen([3], NOW)
+    ledger.commit()
+    assert ledger.closed() == {State.STORED: 2, State.CANCELLED: 1}
+    ledger.close()
+    again = Ledger(tmp_path / "ledger.sqlite")
+    assert again.closed() == {}
+    again.close()

@@ -98,6 +98,13 @@ class Machine:
             return []
         return json.loads(printed)
 
+    def page(self, place, path):
+        """Return a page that a role serves over HTTP; what it says when it does not serve it."""
+        code = (
+            "import sys, urllib.request\nprint(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), end='')"
+        )
+        return self.run(python(), "-ISc", code, f"http://{place}{path}", check=False)
+
     # -- units
 
     def unit(self, role):

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.grid, pytest.mark.timeout(300)]
 
 FILTERS = "filter_module = ['filters_for_tests']\n"
 EXPOSURE_MAX = 2.0
+METRICS = {"ventilator": "127.0.0.1:9550", "worker": "127.0.0.1:9551", "sink": "127.0.0.1:9552"}
 
 
 def start(machine):
@@ -37,6 +38,8 @@ def stop(machine):
 def test_a_grid_on_photographs(machine):
     """The three units store real photographs; systemd shows how they stand, the journal has JSON, stopping drains."""
     machine.grid("/srv/images/photographs")
+    for role, place in METRICS.items():
+        machine.set_up(role, f'metrics = "{place}"\n')
     start(machine)
     counts = machine.until_settled(24)
     rows = machine.images()
@@ -51,6 +54,11 @@ def test_a_grid_on_photographs(machine):
     }
     for role, told in tells.items():
         machine.until(lambda role=role, told=told: re.fullmatch(told, machine.unit(role)["StatusText"]), told)
+    for role, place in METRICS.items():
+        assert machine.page(place, "/healthz") == "alive\n"
+        machine.until(lambda place=place: machine.page(place, "/readyz") == "ready\n", f"the {role} says it is ready")
+        assert f'role="{role}"' in machine.page(place, "/metrics")
+    assert f"zgrid_results_stored_total {len(rows)}.0\n" in machine.page(METRICS["sink"], "/metrics")
     stop(machine)
     for role in ROLES:
         lines = [json.loads(line) for line in machine.said(role)]

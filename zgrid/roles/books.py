@@ -40,7 +40,7 @@ class Books:
     """Owns the ledger's transactions. ``gather_s``: how long entries may gather under load, in seconds.
 
     ``accepted`` is called with the rows of jobs once they are on disk, and ``failed`` with the error when the disk
-    refuses; ``wake`` must make the loop call ``turn`` soon, from any thread.
+    refuses; ``wake`` must make the loop call ``turn`` soon, from any thread. ``timed`` is the committer's.
     """
 
     def __init__(
@@ -51,11 +51,12 @@ class Books:
         wake: Callable[[], None],
         accepted: Callable[[list[Row]], None],
         failed: Callable[[StoreError], None],
+        timed: Callable[[Any, float], None] | None = None,
     ) -> None:
         self.ledger = ledger
         self.failing = ""
         self._gather_s = gather_s
-        self._committer = Committer(wake, "ledger")
+        self._committer = Committer(wake, "ledger", timed)
         self._accepted = accepted
         self._failed = failed
         self._waiting: deque[_Item] = deque()

@@ -10,16 +10,19 @@ from typing import Any
 from zgrid import __version__
 from zgrid.errors import EXIT_OK, FullError, StoreError
 from zgrid.log import Event, configure
+from zgrid.metrics.family import SINK
 from zgrid.protocol import intake as fx
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
 from zgrid.protocol.messages import Answer, Question, Results
+from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
 from zgrid.roles.signals import Signals
+from zgrid.roles.sink_metrics import SinkMetrics
 from zgrid.roles.telling import Telling
 from zgrid.settings import SinkSettings
 from zgrid.store.committer import Committer, Done
@@ -63,14 +66,16 @@ class SinkRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake, self._last_words)
         stack.callback(self.signals.restore)
-        self.notify = Notify()
+        self.notify = Notify(asked=settings.metrics is not None)
         stack.callback(self.notify.close)
+        self.metrics = SinkMetrics()
+        self.endpoint = open_endpoint(settings, "sink", SINK, self.loop, self.notify, self.log, stack)
         # The pictures first: that makes the folder in whose parent the database is by default.
         pictures = Pictures(settings.pictures)
         stack.callback(pictures.close)
         self.store = SinkStore(Database(settings.db), pictures)
         stack.callback(self.store.close)
-        self.committer = Committer(self.loop.wake, "store")
+        self.committer = Committer(self.loop.wake, "store", self.metrics.timed)
         stack.callback(self.committer.close)
         self._open_sockets(stack)
         self.machine = Intake(
@@ -90,6 +95,8 @@ class SinkRole:
             Reply: self._reply,
             LogEffect: self._log,
         }
+        if self.endpoint is not None:
+            self.endpoint.begin(self._stock, lambda: self.metrics.look(settings.pictures))
 
     def run(self) -> int:
         """Store until told to stop; return the exit status."""
@@ -187,6 +194,10 @@ class SinkRole:
         self.notify.alive(self.committer.at)
         if self._stop_at is not None:
             self.notify.stopping()
+
+    def _stock(self) -> Stock:
+        posts = (self.control, self.results)
+        return self.metrics.stock(self.machine, self.telling, posts, self.faces, failing=self._failing is not None)
 
     def _turned(self) -> None:
         now = clock_now()

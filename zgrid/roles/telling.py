@@ -4,6 +4,7 @@ What is held back is counted by the next such line. When none comes, the last on
 the minute is over, or the process ends: otherwise the last word on a peer that flaps could be the wrong one.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,17 +30,20 @@ SUBJECTS_MAX = 1024
 class Telling:
     """Writes to a role's log, and holds back what was said of the same subject less than a minute ago.
 
-    ``now`` is the clock. ``catch_up`` is to be called now and then, and ``at_once`` when the process ends.
+    ``now`` is the clock, ``counts`` how often each event was said, held back or not. ``catch_up`` is to be called
+    now and then, and ``at_once`` when the process ends.
     """
 
     def __init__(self, log: Log, now: Callable[[], float] = clock_now) -> None:
         self._log = log
         self._now = now
+        self.counts: Counter[Event] = Counter()
         self._limit = RateLimit(subjects_max=SUBJECTS_MAX)
         self._held: dict[tuple[Event, str], tuple[float, dict[str, Any]]] = {}
 
     def say(self, event: Event, subject: str, fields: dict[str, Any]) -> None:
         """Write a line, with ``count`` where lines like it were held back before."""
+        self.counts[event] += 1
         now = self._now()
         count = self._limit.take(event, subject, now)
         self._held.pop((event, subject), None)

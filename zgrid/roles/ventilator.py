@@ -10,6 +10,7 @@ from typing import Any
 from zgrid.errors import EXIT_BURIED, EXIT_OK, FullError, StoreError
 from zgrid.filters import parse_steps
 from zgrid.log import Event, configure
+from zgrid.metrics.family import VENTILATOR
 from zgrid.protocol import effects as fx
 from zgrid.protocol.job import OPEN, State
 from zgrid.protocol.limits import FRAME_BYTES_MAX
@@ -20,6 +21,7 @@ from zgrid.roles.answers import Answers
 from zgrid.roles.books import Books
 from zgrid.roles.desk import Desk
 from zgrid.roles.entries import Entries
+from zgrid.roles.exposure import open_endpoint
 from zgrid.roles.halts import Halts
 from zgrid.roles.inquiries import Inquiries
 from zgrid.roles.loader import Loader
@@ -33,6 +35,7 @@ from zgrid.roles.signals import Signals
 from zgrid.roles.supply import Supply
 from zgrid.roles.telling import Telling
 from zgrid.roles.terms import terms_of
+from zgrid.roles.ventilator_metrics import Parts, VentilatorMetrics
 from zgrid.settings import VentilatorSettings
 from zgrid.store.ledger import Ledger
 from zgrid.transport.address import ports, reach
@@ -71,8 +74,10 @@ class VentilatorRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake, self._last_words)
         stack.callback(self.signals.restore)
-        self.notify = Notify()
+        self.notify = Notify(asked=settings.metrics is not None)
         stack.callback(self.notify.close)
+        self.metrics = VentilatorMetrics()
+        self.endpoint = open_endpoint(settings, "ventilator", VENTILATOR, self.loop, self.notify, self.log, stack)
         # Workers may have filters that are not installed here; what is known to be wrong must not bury every image.
         self.chain = " ".join(map(str, parse_steps(settings.filter, checked=False)))
         self._effects: deque[fx.Effect] = deque()
@@ -115,8 +120,10 @@ class VentilatorRole:
             wake=self.loop.wake,
             accepted=self._accepted,
             failed=self._disk_failed,
+            timed=self.metrics.committed,
         )
         stack.callback(lambda: self.books.close(clock_now()))
+        self.ledger = ledger
         self.log.info(Event.LEDGER_OPENED, file=str(settings.ledger), **_named(ledger.counts()))
         self.machine = Ventilator(
             terms_of(settings), settings.name, new_boot(), ledger.ledger_id, host_identity(), settings.sink
@@ -173,6 +180,11 @@ class VentilatorRole:
             fx.Log: self.telling.tell,
             **self.entries.performers(),
         }
+        if self.endpoint is not None:
+            self._perform = self.metrics.watch(self._perform)
+            posts = (self.workers, *self.sinks)
+            parts = Parts(machine, self.ledger, self.supply, self.halts, self.telling, posts, self.waiting)
+            self.endpoint.begin(lambda: self.metrics.stock(parts), lambda: self.metrics.look(settings.ledger))
 
     # -- what happens
 

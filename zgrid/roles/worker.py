@@ -11,6 +11,7 @@ from typing import Any
 
 from zgrid.errors import EXIT_OK, SettingsError
 from zgrid.log import Event, configure
+from zgrid.metrics.family import WORKER
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
@@ -18,12 +19,14 @@ from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Code, Jobs, Welcome
 from zgrid.roles import pool
+from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import EXIT_STARVED, Made
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
+from zgrid.roles.worker_metrics import WorkerMetrics
 from zgrid.settings import WorkerSettings
 from zgrid.transport.address import reach
 from zgrid.transport.arrivals import Arrivals
@@ -62,8 +65,10 @@ class WorkerRole:
         stack.callback(self.loop.close)
         self.signals = Signals(self.loop.wake)
         stack.callback(self.signals.restore)
-        self.notify = Notify()
+        self.notify = Notify(asked=settings.metrics is not None)
         stack.callback(self.notify.close)
+        self.metrics = WorkerMetrics()
+        self.endpoint = open_endpoint(settings, "worker", WORKER, self.loop, self.notify, self.log, stack)
         self.rate = Rate(clock_now())
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
@@ -100,6 +105,9 @@ class WorkerRole:
             fx.Push: self._push,
             LogEffect: self._log,
         }
+        if self.endpoint is not None:
+            self._perform = self.metrics.watch(self._perform)
+            self.endpoint.begin(self._stock, dict)
 
     def run(self) -> int:
         """Work until told to stop; return the exit status."""
@@ -143,6 +151,8 @@ class WorkerRole:
         for news in self.pool.service(now):
             if isinstance(news, pool.Results):
                 self.rate.add(len(news.columns.codes), now)
+                if self.endpoint is not None:
+                    self.metrics.returned(news.columns)
                 self._do(self.duty.returned(news.child, self._returned(news), now))
             elif isinstance(news, pool.Ready):
                 self._ready(news, now)
@@ -217,6 +227,10 @@ class WorkerRole:
         if self._stop_at is not None:
             self.notify.stopping()
 
+    def _stock(self) -> Stock:
+        posts = (*self.controls, *self.lanes.values())
+        return self.metrics.stock(self.duty, self.telling, posts, self.outboxes, self.settings.ventilators)
+
     def _woken(self) -> None:
         now = clock_now()
         if self.signals.asked and self._stop_at is None:
@@ -263,6 +277,7 @@ class WorkerRole:
         post = self.lanes.pop(effect.ventilator, None)
         if post is not None:
             self.loop.forget(post.socket)
+            self.metrics.closed(post)
             post.close()
 
     def _assign(self, effect: fx.Assign) -> None:

@@ -17,7 +17,7 @@ from zgrid.settings.tables import (
     shown_of,
     variable_of,
 )
-from zgrid.settings.values import Shown, connectable, split_address
+from zgrid.settings.values import Shown, connectable, metrics_place, split_address
 
 __all__ = [
     "ROLES",
@@ -30,6 +30,7 @@ __all__ = [
     "connectable",
     "flag_of",
     "load",
+    "metrics_place",
     "shown_of",
     "split_address",
     "variable_of",

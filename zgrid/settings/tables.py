@@ -14,6 +14,7 @@ from zgrid.settings.values import (
     Millis,
     Modules,
     Name,
+    Place,
     Shown,
     Size,
     Sources,
@@ -100,7 +101,16 @@ class _Chain(Common):
     )
 
 
-class VentilatorSettings(_Chain):
+class _Served(Common):
+    """What each role has that runs as a service."""
+
+    metrics: Annotated[Place | None, Shown("HOST:PORT", "none")] = Field(
+        default=None,
+        description="serve metrics for Prometheus, /healthz and /readyz over HTTP, to whoever reaches this address",
+    )
+
+
+class VentilatorSettings(_Chain, _Served):
     """The ventilator's."""
 
     sources: SourcesOrNone = Field(
@@ -167,7 +177,7 @@ class VentilatorSettings(_Chain):
         return self
 
 
-class WorkerSettings(Common):
+class WorkerSettings(_Served):
     """The worker's."""
 
     ventilators: Annotated[Calls, Shown("ADDRESS", is_argument=True)] = Field(
@@ -192,7 +202,7 @@ class WorkerSettings(Common):
     )
 
 
-class SinkSettings(Common):
+class SinkSettings(_Served):
     """The sink's."""
 
     bind: Bind = Field(default="tcp://*:5560", description="where ventilators reach it")

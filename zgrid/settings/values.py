@@ -14,6 +14,7 @@ MIB = 1 << 20
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 _TCP = re.compile(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5}|\*)")
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _WILDCARDS = frozenset({"*", "0.0.0.0", "[::]"})  # noqa: S104 - these are refused, not bound
 
 
@@ -97,6 +98,26 @@ def _distinct(values: list[str]) -> list[str]:
     return values
 
 
+def metrics_place(address: str) -> tuple[str, int]:
+    """Return host (empty: every address of this machine) and port of ``HOST:PORT``; port 0 is any free one.
+
+    Raises ValueError, saying what to write.
+    """
+    match = _PLACE.fullmatch(address)
+    if match is None:
+        raise ValueError(f"{address!r} is no place to serve metrics: write HOST:PORT, such as 127.0.0.1:9550")
+    if int(match[2]) > 65535:
+        raise ValueError(f"{address!r} has a port above 65535")
+    host = match[1].strip("[]")
+    return "" if host == "*" else host, int(match[2])
+
+
+def _place(address: str) -> str:
+    """Check where metrics are to be served."""
+    metrics_place(address)
+    return address
+
+
 def ports(value: str) -> str:
     """Check a range of ports such as 5600-5999."""
     first, dash, last = value.partition("-")
@@ -147,6 +168,7 @@ def next_port(bind: str) -> int:
 
 
 Bind = Annotated[str, AfterValidator(_bindable), Shown("ADDRESS")]
+Place = Annotated[str, AfterValidator(_place)]
 Call = Annotated[str, AfterValidator(connectable)]
 Calls = Annotated[list[Call], BeforeValidator(_list), AfterValidator(_distinct), Field(min_length=1)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_list), Field(min_length=1)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, NamedTuple
 
 
@@ -20,11 +21,15 @@ class Committer:
     """Runs one piece of work at a time, in the order of ``submit``, and keeps each result until ``take``.
 
     ``wake`` is called in the thread after each piece: let it write to a pipe or eventfd that the main loop polls, and
-    do nothing else. A ledger's owner leaves the ledger alone while its commit is ``busy``.
+    do nothing else. A ledger's owner leaves the ledger alone while its commit is ``busy``. ``timed`` is called in the
+    thread, too, with the token of each piece that went well and the seconds that it took.
     """
 
-    def __init__(self, wake: Callable[[], object], name: str = "committer") -> None:
+    def __init__(
+        self, wake: Callable[[], object], name: str = "committer", timed: Callable[[Any, float], None] | None = None
+    ) -> None:  # fmt: skip
         self._wake = wake
+        self._timed = timed
         self._work: SimpleQueue[tuple[Callable[[], Any], Any] | None] = SimpleQueue()
         self._done: deque[Done] = deque()
         self._pending = 0
@@ -74,10 +79,13 @@ class Committer:
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
             work, token = item
+            began = monotonic()
             try:
                 done = Done(token, work(), None)
             except BaseException as error:  # noqa: BLE001  whatever it is, the main loop has to hear of it
                 done = Done(token, None, error)
+            if self._timed is not None and done.error is None:
+                self._timed(token, monotonic() - began)
             self._done.append(done)
             self._finished += 1
             # A pipe that is full has woken the loop already; one that is closed has nobody to wake.

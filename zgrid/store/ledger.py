@@ -376,6 +376,10 @@ class Ledger(Questions, JobLedger):
         """Return the same for each chain, by its number; states without jobs may be missing. Costs nothing."""
         return self._sums.by_chain()
 
+    def closed(self) -> dict[State, int]:
+        """Return how many jobs were closed since the ledger was opened, by outcome, and are on disk. Costs nothing."""
+        return dict(self._sums.closed)
+
     def tallies(self) -> dict[str, Tally]:
         """Return what each worker did, by its name."""
         with self._asking():

@@ -4,18 +4,22 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from zgrid.protocol.job import State
+from zgrid.protocol.job import OPEN, State
 from zgrid.store import statements
 from zgrid.store.rows import KEPT, Tally
 
 
 class Sums:
-    """The sums of one ledger, with what its open transaction adds to them."""
+    """The sums of one ledger, with what its open transaction adds to them.
+
+    ``closed``: how many jobs came into each closed state since it was opened, as far as that is committed.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.by_state: dict[State, int] = dict.fromkeys(KEPT, 0)
         self._by_chain: dict[State, dict[int, int]] = {state: {} for state in KEPT}
         self._moved: Counter[tuple[int, State]] = Counter()
+        self.closed: Counter[State] = Counter()
         self._tallied: dict[tuple[str, str], tuple[int, int, int]] = {}
         for chain, number, jobs in db.execute(statements.COUNTS):
             state = State(number)
@@ -61,15 +65,21 @@ class Sums:
 
     def written(self) -> None:
         """The transaction is committed."""
-        self._moved.clear()
-        self._tallied.clear()
+        for (_, state), jobs in self._moved.items():
+            if jobs > 0 and state not in OPEN:
+                self.closed[state] += jobs
+        self._forget()
 
     def undo(self) -> None:
         """The transaction is rolled back. Nothing is read for that: the disk may be what failed."""
         for (chain, state), jobs in self._moved.items():
             self.by_state[state] -= jobs
             self._by_chain[state][chain] -= jobs
-        self.written()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._moved.clear()
+        self._tallied.clear()
 
 
 def by_chain(rows: Iterable[tuple[int, int, int]]) -> dict[int, dict[State, int]]:
