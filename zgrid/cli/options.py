@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from zgrid.settings import Common, flag_of, load, shown_of, variable_of
+from zgrid.settings import Common, Served, flag_of, load, shown_of, variable_of
 
 Settings = TypeVar("Settings", bound=Common)
 
@@ -44,7 +44,7 @@ def takes(model: type[Settings]) -> Callable[[Callable[[Settings], int]], Callab
 def _rank(model: type[Common], name: str) -> tuple[bool, bool, bool, bool]:
     """Put arguments first, then what is needed, then the rest, then what every role has, and limits last."""
     shown, field = shown_of(model, name), model.model_fields[name]
-    return (not shown.is_argument, not field.is_required(), shown.is_limit, name in Common.model_fields)
+    return (not shown.is_argument, not field.is_required(), shown.is_limit, name in Served.model_fields)
 
 
 def _keyword(name: str, annotation: Any) -> inspect.Parameter:

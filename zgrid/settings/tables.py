@@ -101,7 +101,7 @@ class _Chain(Common):
     )
 
 
-class _Served(Common):
+class Served(Common):
     """What each role has that runs as a service."""
 
     metrics: Annotated[Place | None, Shown("HOST:PORT", "none")] = Field(
@@ -110,7 +110,7 @@ class _Served(Common):
     )
 
 
-class VentilatorSettings(_Chain, _Served):
+class VentilatorSettings(_Chain, Served):
     """The ventilator's."""
 
     sources: SourcesOrNone = Field(
@@ -177,7 +177,7 @@ class VentilatorSettings(_Chain, _Served):
         return self
 
 
-class WorkerSettings(_Served):
+class WorkerSettings(Served):
     """The worker's."""
 
     ventilators: Annotated[Calls, Shown("ADDRESS", is_argument=True)] = Field(
@@ -202,7 +202,7 @@ class WorkerSettings(_Served):
     )
 
 
-class SinkSettings(_Served):
+class SinkSettings(Served):
     """The sink's."""
 
     bind: Bind = Field(default="tcp://*:5560", description="where ventilators reach it")
