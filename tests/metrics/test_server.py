@@ -156,6 +156,17 @@ def test_an_address_that_cannot_be(serve):
         Server(nobody, 9550, {})
 
 
+def test_every_address_of_the_machine():
+    """Without a host both kinds of addresses are served, as far as the machine has them."""
+    server = Server("", 0, {"/hello": hello})
+    hosts = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
+    for host in hosts:
+        with socket.create_connection((host, server.port), WITHIN_S) as connection:
+            connection.sendall(b"GET /hello HTTP/1.1\r\n\r\n")
+            assert b"hello" in read(connection)
+    server.close()
+
+
 def test_closed_and_opened_again():
     """A server that is closed lets go of its port at once."""
     server = Server("127.0.0.1", 0, {"/hello": hello})

@@ -40,16 +40,14 @@ Page = Callable[[str], Answer]
 
 
 class Server:
-    """Serves ``pages``, by path, at ``host``:``port`` (port 0: any free one) until ``close``.
+    """Serves ``pages``, by path, at ``host``:``port`` until ``close``; no host: everywhere, port 0: any free one.
 
     Raises SettingsError where it cannot listen there.
     """
 
     def __init__(self, host: str, port: int, pages: dict[str, Page]) -> None:
         try:
-            family, _, _, _, place = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
+            family, place = _resolved(host, port)
             self._http = _Http(family, place, pages)
         except (OSError, UnicodeError) as error:
             shown = f"[{host}]" if ":" in host else host
@@ -71,6 +69,14 @@ class Server:
         self._http.server_close()
 
 
+def _resolved(host: str, port: int) -> tuple[int, Any]:
+    """Return the kind of address and the address; for no host every address of this machine, of both kinds."""
+    if not host and socket.has_dualstack_ipv6():
+        return socket.AF_INET6, ("::", port)
+    family, _, _, _, place = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]  # noqa: S104
+    return family, place
+
+
 class _Http(HTTPServer):
     """Accepts, and serves each connection in a thread, up to the limit."""
 
@@ -85,6 +91,8 @@ class _Http(HTTPServer):
     def server_bind(self) -> None:
         """Bind, without asking a name server for the name of this machine as the library does."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.server_address[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])

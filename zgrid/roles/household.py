@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zgrid.errors import EXIT_SETTINGS, SettingsError, ZGridError
+from zgrid.settings import variable_of
 from zgrid.transport.clock import now as clock_now
 
 DEATHS_MAX = 5
 """A process that dies this often within DEATHS_WITHIN_S is not started again: it will not get better by itself."""
 DEATHS_WITHIN_S = 20.0
+
+METRICS = variable_of("metrics")
+"""Not for the processes of a run: all of them would serve their metrics at the same address."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -38,6 +42,7 @@ class Member:
                 stdin=None if self._stdin else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={name: value for name, value in os.environ.items() if name != METRICS},
                 start_new_session=True,  # Ctrl-C reaches us alone, and we end the others in order
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  we have no threads that could hold a lock
             )
