@@ -1,5 +1,7 @@
 """What ``zgrid top`` shows, for any answer and any size, without a terminal or a grid."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def worker(number, **more):
         "name": f"worker-{number:03}", "procs": 4, "state": "ready", "sent": number, "unstarted": number // 2,
         "unsettled": 1, "done": 10 * number, "rate_per_s": 1.5 * number, "beat_age_ms": 100 * number,
         "running": running, "finished": 10 * number, "discarded": 0, "failed": number % 5, "troubled": 0,
-        "crashed": number % 3, "overran": 0, **more,
+        "crashed": number % 3, "overran": 0, "credit": 8, "work_ms": 2.5 * number, **more,
     }  # fmt: skip
 
 
@@ -95,6 +97,14 @@ def test_what_is_out_of_order_is_seen():
     assert "away · 7 unsettled" in text
     assert "no worker is here; start one with: zgrid worker tcp://v0:5550" in text
     assert "buried 2" in text
+
+
+def test_credit_and_latency_where_there_is_room():
+    """A wide board tells how many jobs each worker may have and how long one image takes it."""
+    heads, first, *_, last = [line for line in drawn([ventilator(20)], 140) if line.startswith("worker")]
+    assert re.findall("credit|one takes", heads) == ["credit", "one takes"]
+    assert re.search(r"  8 +2\.5 ms ", first)
+    assert re.search(r"  8 +50 ms ", last)
 
 
 def test_an_older_ventilator_is_shown_too():

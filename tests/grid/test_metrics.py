@@ -133,7 +133,8 @@ def test_what_is_declared_is_told(grid, served, tmp_path):
     assert ventilator["zgrid_resends_total", "crashed"] == 2
     assert ventilator["zgrid_passed_over_total",] == 1
     assert worker["zgrid_worker_jobs_total", "kept"] == worker["zgrid_job_work_seconds_bucket", "+Inf"] - 5 == 40
-    assert worker["zgrid_job_wait_seconds_count",] == ventilator["zgrid_attempts_total",]
+    # A child that dies gives back what it had not begun, and that is given out again.
+    assert worker["zgrid_job_wait_seconds_count",] >= ventilator["zgrid_attempts_total",]
     assert worker["zgrid_child_deaths_total", "died"] == 2
     status, text = page(f"http://{served['sink']}/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert status == 200

@@ -310,6 +310,9 @@ class _Pen:
         if wide:
             columns["procs"] = ("right", count("procs"))
         columns["jobs"] = ("right", self._jobs)
+        if wider:
+            columns["credit"] = ("right", count("credit"))
+            columns["one takes"] = ("right", self._takes)
         if wide:
             columns["results"] = ("right", count("unsettled"))
         columns["done"] = ("right", self._done)
@@ -337,6 +340,11 @@ class _Pen:
         """Return its credit in use: jobs that it is at, and those that it has not begun."""
         unstarted = _number(worker, "unstarted")
         return self.line(f"{_number(worker, 'sent') - unstarted:,.0f}+{unstarted:,.0f}")
+
+    def _takes(self, worker: Body) -> Text:
+        """Return how long its filters have lately taken for one image."""
+        work_ms = worker.get("work_ms")
+        return self.line(f"{work_ms:.1f} ms" if isinstance(work_ms, float) and 0 <= work_ms < 10 else span(work_ms))
 
     def _done(self, worker: Body) -> Text:
         ever = _number(worker, "finished") + _number(worker, "discarded")

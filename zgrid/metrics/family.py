@@ -96,7 +96,7 @@ WORKER = (
     Family(
         "zgrid_job_wait_seconds",
         _H,
-        "From a job's acceptance until a child was given it; of a job sent again, each time.",
+        "From a job's acceptance until a child was given it, each time that one was.",
     ),
     Family("zgrid_job_read_seconds", _H, "Reading an image where it lies; 0 for those that came in the message."),
     Family("zgrid_job_work_seconds", _H, "The filters' time for one image."),

@@ -156,6 +156,8 @@ class Answers:
             "unsettled": len(lane.finished),
             "done": lane.done,
             "rate_per_s": round(lane.pace.per_s, 2),
+            "work_ms": None if lane.pace.work_ms is None else round(lane.pace.work_ms, 3),
+            "credit": lane.credit(self._machine.terms),
             "beat_age_ms": None if age_s is None else round(age_s * 1000),
             "filters": lane.filters,
             "running": [
