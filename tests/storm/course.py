@@ -147,7 +147,7 @@ def _in_a_sentence(storm, states, accepted):
 
 _CALLED = {
     "kill": "kill -9", "stop": "SIGSTOP", "restart": "SIGTERM", "lock": "locked database", "fill": "full disk",
-    "strangers": "garbage",
+    "strangers": "garbage", "clock": "clock set by an hour",
 }  # fmt: skip
 
 

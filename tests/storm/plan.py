@@ -17,6 +17,7 @@ FAULTS = (
     + [("stop", one) for one in ("ventilator", "agent", "child", "sink")]
     + [("restart", one) for one in ("ventilator", "agent", "sink")]
     + [("lock", "sink"), ("fill", "sink"), ("fill", "ledger"), ("strangers", "ventilator"), ("strangers", "sink")]
+    + [("clock", "all")]
 )
 """Kind of fault, and the kind of victim."""
 
@@ -37,7 +38,11 @@ class Fault(NamedTuple):
     which: int
 
     def __str__(self):
-        whose = {"child": f"a child of {self.victim}", "ledger": f"the disk of {self.victim}'s ledger"}.get(self.part)
+        whose = {
+            "all": "of everybody, by an hour, for",
+            "child": f"a child of {self.victim}",
+            "ledger": f"the disk of {self.victim}'s ledger",
+        }.get(self.part)
         lasts = "" if self.kind == "strangers" else f" {self.lasts_s:.1f} s"
         return f"{self.kind} {whose or self.victim}{lasts}"
 
@@ -63,6 +68,8 @@ def plan(seed, seconds):
 def _victim(part, chance):
     if part in {"ventilator", "ledger"}:
         return chance.choice(VENTILATORS)
+    if part == "all":
+        return part
     return chance.choice(WORKERS) if part in {"agent", "child"} else SINK
 
 

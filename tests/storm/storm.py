@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import skewed
 from fed import Fed
 from feed import CHAIN, Feeder
 from harness import Grid, query
@@ -63,6 +64,10 @@ class Storm:
         self.seed, self.seconds, self.say, self.homes = seed, seconds, say, homes
         self.flaky, self.drafts = folder / "flaky", folder / "drafts"
         self.flaky.mkdir(parents=True)
+        self.ahead = folder / "clock-ahead"
+        skewed.set_ahead(self.ahead, 0)
+        self.grid.environment[skewed.AHEAD_FILE] = str(self.ahead)
+        self.grid.program = (skewed.__file__,)
         self.drafts.mkdir()
         self.over, self.given_up = threading.Event(), threading.Event()
         self.problems = []

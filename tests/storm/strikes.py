@@ -9,11 +9,13 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import skewed
 import zmq
 from strangers import chatter, listening_ports, rubbish, throw
 
 SHRINK_TRIES = 20
 CHATTER_MESSAGES = 60
+HOUR_MS = 3_600_000
 
 
 class Strikes:
@@ -29,6 +31,7 @@ class Strikes:
             "lock": self._lock,
             "fill": self._fill,
             "strangers": self._strangers,
+            "clock": self._clock,
         }
 
     def strike(self, fault):
@@ -119,6 +122,13 @@ class Strikes:
             resize(folder, size_bytes)
 
         return free
+
+    # -- clocks
+
+    def _clock(self, fault):
+        """Set the wall clock of all processes, forth or back, until somebody sets it right."""
+        skewed.set_ahead(self.storm.ahead, HOUR_MS if fault.which % 2 else -HOUR_MS)
+        return lambda: skewed.set_ahead(self.storm.ahead, 0)
 
     # -- strangers
 
