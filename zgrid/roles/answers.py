@@ -15,7 +15,7 @@ from zgrid import __version__
 from zgrid.errors import SettingsError, StoreError
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane
-from zgrid.protocol.ventilator import Ventilator
+from zgrid.protocol.ventilator import Sink, Ventilator
 from zgrid.roles.arguments import job_of, limit_of, pattern_of, state_of, text_of
 from zgrid.roles.books import Books
 from zgrid.roles.desk import Body, Ticket
@@ -104,7 +104,7 @@ class Answers:
                 for lane in machine.delivery.lanes.values()
             ],
             "sinks": [
-                {"address": sink.address, "state": "up" if sink.up else "away", "unsettled": len(waiting)}
+                {"address": sink.address, "state": _standing(sink), "unsettled": len(waiting)}
                 for sink, waiting in zip(machine.sinks, machine.delivery.finished, strict=True)
             ],
             "waiting": self._waiting(),
@@ -319,6 +319,13 @@ def _fits(job: Job, pattern: str | None, chain: int | None) -> bool:
 def _progress(far: float | None) -> float | None:
     """Return how far a job says it is, None where it does not."""
     return None if far is None or far < 0 else round(far, 3)
+
+
+def _standing(sink: Sink) -> str:
+    """Say in a word how a sink stands."""
+    if not sink.up:
+        return "away"
+    return "stopping" if sink.leaving else "up"
 
 
 def _bytes_of(path: Path) -> int | None:
