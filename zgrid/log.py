@@ -44,10 +44,13 @@ class Event(StrEnum):
 
     LEDGER_OPENED = "ledger_opened", "the ventilator has its ledger, with the number of jobs in each state"
     SCAN_STARTED = "scan_started", "the ventilator begins to look for images in its sources"
-    SCAN_FINISHED = "scan_finished", "the sources are read: how many were accepted, known already, passed over"
-    FILE_PASSED_OVER = "file_passed_over", "a file in a source is not offered, and why"
+    SCAN_FINISHED = "scan_finished", "the sources are read: how many accepted, known already, passed over, and unread"
+    FILE_PASSED_OVER = "file_passed_over", "a file in a source is not offered, and why; a warning if it is unread"
     LANE_OPENED = "lane_opened", "the ventilator has bound the socket of one worker"
-    CHAIN_WAITING = "chain_waiting", "jobs wait because no worker that is there has all filters of their chain"
+    CHAIN_WAITING = (
+        "chain_waiting",
+        "jobs wait for a worker that has all of their chain, for a sink, or for an operator",
+    )
     PAUSED = "paused", "somebody has stopped the ventilator, or one chain of it, from sending jobs"
     RESUMED = "resumed", "somebody lets the ventilator, or one chain of it, send jobs again"
     BY_HAND = "by_hand", "somebody has buried, cancelled, kicked or retried jobs: which of it, and how many"
@@ -59,6 +62,7 @@ class Event(StrEnum):
     WORKER_REFUSED = "worker_refused", "a worker cannot take part, and why"
     VENTILATOR_UP = "ventilator_up", "a worker or a sink is connected to a ventilator"
     VENTILATOR_GONE = "ventilator_gone", "a worker or a sink has lost a ventilator and waits for it"
+    VENTILATOR_AWAITED = "ventilator_awaited", "nobody answers at a ventilator's address; the worker goes on asking"
     SINK_UP = "sink_up", "a sink is connected and says that it can store"
     SINK_GONE = "sink_gone", "a sink was lost; what it had not stored is sent again"
     PEER_ERROR = "peer_error", "a message broke the protocol; it was counted and dropped"

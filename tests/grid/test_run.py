@@ -2,9 +2,14 @@
 
 import re
 import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
 
 import photographs
 import pytest
+import small_disks
 from harness import free_port, query
 
 from zgrid.protocol.job import State
@@ -99,3 +104,42 @@ def test_members_that_die_are_started_again(grid, tmp_path):
     assert run.wait() == 0
     assert len(grid.rows(database)) == 150
     assert "150 images, 150 new" in run.popen.stdout.read()
+
+
+def test_a_short_run_tells_what_it_passed_over(grid, tmp_path):
+    """However soon a run ends, its summary counts what was no image, and names what could not be looked at."""
+    photographs.tiny(tmp_path / "in", 1)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    for new in ("1 new", "nothing new"):
+        run = grid.run(tmp_path / "in", filter=["null"]) if new == "1 new" else grid.restart("run")
+        assert run.wait() == 0
+        said = run.popen.stdout.read()
+        assert f"1 images, {new}" in said
+        assert "1 files passed over: no images, 1 could not be read" in said
+        assert f"not read: file://{tmp_path}/in/gone.jpg does not exist" in said
+
+
+def test_files_where_it_is_started_hide_no_library(grid, tmp_path):
+    """A run from a folder with a file called like a module of Python's is a run like any other."""
+    photographs.tiny(tmp_path / "in", 1)
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not the library')")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("zgrid"), "run", "in", "--out", "out", "--filter=null"],
+        check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 images, 1 new" in done.stdout
+
+
+def test_a_full_disk_is_told(tmp_path):
+    """Where there is not even room for a ledger, a run says that in one sentence."""
+    photographs.tiny(tmp_path / "in", 1)
+    with ExitStack() as stack:
+        small_disks.Disks(stack).small(tmp_path / "small", 4096)
+        done = subprocess.run(
+            [Path(sys.executable).with_name("zgrid"), "run", "in", "--out", "small/out"],
+            check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"zgrid: no space is left for .*: free some on its disk, which is full\n", done.stderr)

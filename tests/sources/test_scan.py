@@ -183,6 +183,19 @@ def test_too_large_is_passed_over(tree):
     assert passed(tree, size_bytes_max=1000)["big.jpg"] == "has 1064 bytes, more than 1000"
 
 
+def test_what_may_be_an_image_is_told_apart(tmp_path):
+    """A large image, a damaged archive and a dangling link are unread; text, an empty file and a fifo hold nothing."""
+    (tmp_path / "big.jpg").write_bytes(JPEG + bytes(1000))
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "empty.jpg").touch()
+    os.mkfifo(tmp_path / "fifo")
+    found = {one.uri.rpartition("/")[2]: one.unread for one in scan([str(tmp_path)], size_bytes_max=1000)}
+    assert [name for name, unread in found.items() if unread] == ["big.jpg", "cut.zip", "gone"]
+    assert len(found) == 6
+
+
 def test_globs(tree, monkeypatch):
     """Globs work, ** and folders too, and a file that is called like a glob is that file."""
     monkeypatch.chdir(tree)

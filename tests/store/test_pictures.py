@@ -81,7 +81,7 @@ def test_second_sink_is_refused(tmp_path):
 def test_root_that_cannot_be_made(tmp_path):
     """A file in the folder's place is said in a sentence."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreError, match="the pictures in "):
+    with pytest.raises(SettingsError, match="there is a file on the way"):
         Pictures(tmp_path / "file" / "pictures")
 
 

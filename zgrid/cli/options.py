@@ -58,8 +58,8 @@ def _parameter(model: type[Common], name: str) -> inspect.Parameter:
     kind: Any = str
     if get_origin(field.annotation) is list:
         kind = list[str]
-    elif field.annotation in {bool, Path}:
-        kind = field.annotation
+    elif field.annotation is bool:
+        kind = bool
     if shown.is_argument:
         given: Any = typer.Argument(metavar=shown.metavar, help=help_text(model, name), show_default=False)
     else:

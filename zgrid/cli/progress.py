@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zgrid.cli.output import clean, say, span
@@ -13,24 +14,41 @@ if TYPE_CHECKING:  # the roles are imported when they run: help must be instant
 
 LINE_EVERY_S = 10.0
 
+WAITING_TOLD_S = 3.0
+"""What a run waits for is told after so long; at every start its processes wait for each other for a moment."""
+
+
+class Waiting:
+    """Tells which sentences of what a run waits for are to be said: each once it has stood for a while, and once."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+        self._said: set[str] = set()
+
+    def news(self, waiting: Sequence[str], now: float) -> list[str]:
+        """Return those of ``waiting`` that are due; ``now`` in s. What has passed may come again, and is said again."""
+        self._since = {sentence: self._since.get(sentence, now) for sentence in waiting}
+        self._said &= self._since.keys()
+        due = [sentence for sentence in waiting if now - self._since[sentence] >= WAITING_TOLD_S]
+        news = [sentence for sentence in due if sentence not in self._said]
+        self._said.update(news)
+        return news
+
 
 class Lines:
     """A line now and then, for logs and pipes."""
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
-        self._waiting: list[str] = []
+        self._waiting = Waiting()
 
     def show(self, standing: "Standing") -> None:
-        """Say how it stands, every few seconds and when there is something new to wait for."""
-        if standing.waiting != self._waiting:
-            self._waiting = standing.waiting
+        """Say how it stands, every few seconds, and what it waits for as soon as that has lasted."""
         now = time.monotonic()
-        if now - self._said_at < LINE_EVERY_S:
-            return
-        self._said_at = now
-        say(_line(standing))
-        for sentence in self._waiting:
+        if now - self._said_at >= LINE_EVERY_S:
+            self._said_at = now
+            say(_line(standing))
+        for sentence in self._waiting.news(standing.waiting, now):
             say(f"waiting: {clean(sentence)}")
 
     def end(self, summary: "Summary") -> None:
@@ -43,6 +61,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
+        self._waiting = Waiting()
 
     def show(self, standing: "Standing") -> None:
         """Draw how it stands."""
@@ -62,6 +81,8 @@ class Bar:
             of=f"{standing.accepted}{'+' if standing.scanning else ''}",
             left=f"{eta} left" if left or standing.scanning else "done",
         )
+        for sentence in self._waiting.news(standing.waiting, time.monotonic()):
+            self._progress.console.print(f"waiting: {clean(sentence)}", markup=False, highlight=False)
 
     def end(self, summary: "Summary") -> None:
         """Draw the end, and say what it has come to."""
@@ -84,12 +105,16 @@ def say_summary(summary: "Summary") -> None:
     say(f"{standing.accepted} images, {new}, in {span(summary.seconds * 1000)}{rate}")
     parts = [f"{standing.stored} stored", f"{standing.discarded} discarded", f"{standing.buried} buried"]
     if standing.passed_over:
-        parts.append(f"{standing.passed_over} files passed over: no images")
+        read = standing.passed_over - standing.unread
+        parts += [f"{read} files passed over: no images"] if read else []
+        parts += [f"{standing.unread} could not be read"] if standing.unread else []
     if standing.faces:
         parts.append(f"{standing.faces} new faces")
     say("  " + ", ".join(parts))
     for uri, reason in summary.buried_why:
         say(f"  buried: {clean(uri)}: {clean(reason)}")
+    for uri, reason in summary.unread_why:
+        say(f"  not read: {clean(uri)} {clean(reason)}")
     say(f"pictures: {summary.out / 'pictures'}")
     say(f"database: {summary.out / 'results.sqlite'}")
     if summary.interrupted:

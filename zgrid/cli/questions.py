@@ -72,6 +72,8 @@ def _say_status(address: str, answer: Mapping[str, Any]) -> None:
     say(f"{name} at {address}, zgrid {version}, up {up}, chain: {chain}")
     scanning = "and still scanning" if answer.get("scanning") else "scan finished"
     accepted, passed_over = clean(answer.get("accepted")), clean(answer.get("passed_over"))
+    if answer.get("unread"):
+        passed_over += f" ({clean(answer['unread'])} could not be read)"
     rate = clean(answer.get("rate_per_s"))
     say(f"{accepted} accepted, {passed_over} passed over, {scanning}; {rate} images settled each second")
     for word in ("paused", "draining"):

@@ -95,6 +95,7 @@ class Answers:
             "accepted": accepted,
             "ever": {event: sum(one["events"].get(event, 0) for one in tallies.values()) for event in TALLIED},
             "passed_over": self._supply.passed_over,
+            "unread": self._supply.unread,
             "scanning": self._supply.scanning,
             "rate_per_s": round(self._rate.per_s(now), 2),
             **self._halts.standing(),

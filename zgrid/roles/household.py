@@ -38,7 +38,8 @@ class Member:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "zgrid", self.role, *self._arguments],
+                # -P: what lies in the folder where somebody starts a run must hide no library of ours.
+                [sys.executable, "-P", "-m", "zgrid", self.role, *self._arguments],
                 stdin=None if self._stdin else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,7 +12,9 @@ from zgrid.filters import parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
 from zgrid.roles.signals import Signals
+from zgrid.roles.supply import SCAN
 from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
+from zgrid.store.folder import make_folder
 from zgrid.store.ledger import Ledger
 from zgrid.store.lock import FileLock
 from zgrid.transport.client import Client
@@ -28,7 +30,10 @@ BURIED_SHOWN_MAX = 10
 
 @dataclass
 class Standing:
-    """How a run stands: numbers of images, faces, per second, and of what is not settled."""
+    """How a run stands: numbers of images, faces, per second, and of what is not settled.
+
+    ``unread``: of those passed over, how many could not be looked at; ``waiting``: sentences of what it waits for.
+    """
 
     accepted: int = 0
     settled: int = 0
@@ -37,6 +42,7 @@ class Standing:
     buried: int = 0
     faces: int = 0
     passed_over: int = 0
+    unread: int = 0
     rate_per_s: float = 0.0
     scanning: bool = True
     waiting: list[str] = field(default_factory=list)
@@ -44,7 +50,10 @@ class Standing:
 
 @dataclass
 class Summary:
-    """What a run has come to. ``new``: settled in this run; ``buried_why``: (uri, reason) of some of the buried."""
+    """What a run has come to. ``new``: settled in this run.
+
+    ``buried_why`` and ``unread_why``: (uri, reason) of some of the buried, and of some that could not be looked at.
+    """
 
     standing: Standing
     new: int
@@ -52,6 +61,7 @@ class Summary:
     out: Path
     interrupted: bool
     buried_why: list[tuple[str, str]]
+    unread_why: list[tuple[str, str]]
 
 
 class View(Protocol):
@@ -83,7 +93,7 @@ class Run:
         parse_steps(settings.filter, checked=not settings.filter_module)
         self.out = settings.out.absolute()
         logs = self.out / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs, "--out")
         lock = FileLock(self.out / ".lock", f"another run uses {self.out}: wait for it, or give another --out")
         stack.callback(lock.close)
         self.ledger = self.out / "ledger.sqlite"
@@ -118,9 +128,11 @@ class Run:
         self._stop_in_order()
         counts = self._counts()
         self._count(counts)
+        unread_why = self._passed_over()
         settled = (State.STORED, State.DISCARDED, State.BURIED)
         new = sum(counts[state] - self.before[state] for state in settled)
-        summary = Summary(self.standing, new, clock_now() - self.began, self.out, self.interrupted, self._buried())
+        seconds = clock_now() - self.began
+        summary = Summary(self.standing, new, seconds, self.out, self.interrupted, self._buried(), unread_why)
         self.view.end(summary)
         if self.status is None:  # interrupted: what is not settled goes on at the next run
             return EXIT_BURIED if counts[State.BURIED] else EXIT_OK
@@ -162,6 +174,7 @@ class Run:
         for client in self.clients:
             with contextlib.suppress(ZGridError):  # not up yet, or just being started again
                 answers.append(client.ask({"what": "status"}, timeout_ms=100))
+        self.standing.waiting = [sentence for answer in answers for sentence in answer["waiting"]]
         for answer in answers:
             if answer.get("role") == "sink":
                 self.standing.faces = max(self.standing.faces, int(answer["faces"]))
@@ -169,8 +182,7 @@ class Run:
             self._count({State[name.upper()]: number for name, number in answer["counts"].items()})
             self.standing.rate_per_s = answer["rate_per_s"]
             self.standing.scanning = answer["scanning"]
-            self.standing.passed_over = answer["passed_over"]
-            self.standing.waiting = answer["waiting"]
+            self.standing.passed_over, self.standing.unread = answer["passed_over"], answer["unread"]
 
     def _count(self, counts: dict[State, int]) -> None:
         standing = self.standing
@@ -216,14 +228,27 @@ class Run:
             member.end(5.0)
 
     def _counts(self) -> dict[State, int]:
-        """Return how many jobs of the ledger are in each state; all are 0 while there is none."""
-        if not self.ledger.exists():
-            return dict.fromkeys(State, 0)
+        """Return how many jobs of the ledger are in each state. It is made if it is not there.
+
+        That the disk has no room for it is better said here than by a ventilator, whose log is on the same disk.
+        """
         ledger = Ledger(self.ledger)
         try:
             return {**dict.fromkeys(State, 0), **ledger.counts()}
         finally:
             ledger.close()
+
+    def _passed_over(self) -> list[tuple[str, str]]:
+        """Take what the search passed over from the ledger, where it was ended; return why some could not be read."""
+        if self.interrupted:
+            return []
+        ledger = Ledger(self.ledger)
+        try:
+            found = ledger.recall(SCAN) or {}
+        finally:
+            ledger.close()
+        self.standing.passed_over, self.standing.unread = found.get("passed_over", 0), found.get("unread", 0)
+        return [(uri, reason) for uri, reason in found.get("unread_first", [])]
 
     def _buried(self) -> list[tuple[str, str]]:
         if not self.standing.buried:

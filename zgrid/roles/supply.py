@@ -9,6 +9,15 @@ from zgrid.sources import Passed
 from zgrid.transport.clock import wall_ms
 from zgrid.transport.loop import Loop
 
+UNREAD_TOLD_MAX = 100
+"""How many files and folders that could not be read are told of at level warning; a whole disk may be away."""
+
+UNREAD_KEPT_MAX = 10
+"""How many of them the ledger remembers by name."""
+
+SCAN = "scan"
+"""What the ledger remembers of the last search: {"passed_over", "unread": how many, "unread_first": [uri, reason]}."""
+
 OFFERS_WAITING_MAX = 8
 """Batches of offers that may wait for one commit of the ledger; then the search waits too."""
 
@@ -26,7 +35,8 @@ class Supply:
         self._size_bytes_max = settings.job_bytes_max
         self._watched = False
         self._told = not self._sources
-        self.passed_over = 0
+        self.passed_over = self.unread = 0
+        self._unread_first: list[tuple[str, str]] = []
         self._known = 0
 
     def start(self) -> None:
@@ -78,7 +88,9 @@ class Supply:
             return
         self._told = True
         accepted = sum(self._books.ledger.counts().values())
-        self._log.info(Event.SCAN_FINISHED, accepted=accepted, known_already=self._known, passed_over=self.passed_over)
+        passed = {"passed_over": self.passed_over, "unread": self.unread}
+        self._log.info(Event.SCAN_FINISHED, accepted=accepted, known_already=self._known, **passed)
+        self._books.enter(lambda: self._books.ledger.remember(SCAN, {**passed, "unread_first": self._unread_first}))
         if self._scanner.error is not None:
             raise self._scanner.error
 
@@ -86,13 +98,23 @@ class Supply:
         offers = []
         for found in batch:
             if isinstance(found, Passed):
-                self.passed_over += 1
-                self._log.debug(Event.FILE_PASSED_OVER, uri=found.uri, reason=found.reason)
+                self._pass_over(found)
             else:
                 offers.append(found)
         if offers:
             self._known += len(offers)
             self._books.offer(offers, self._chain, wall_ms())
+
+    def _pass_over(self, found: Passed) -> None:
+        """Count what is not offered, and say so where it may well be an image."""
+        self.passed_over += 1
+        self.unread += found.unread
+        if found.unread and len(self._unread_first) < UNREAD_KEPT_MAX:
+            self._unread_first.append((found.uri, found.reason))
+        is_told = found.unread and self.unread <= UNREAD_TOLD_MAX
+        (self._log.warning if is_told else self._log.debug)(
+            Event.FILE_PASSED_OVER, uri=found.uri, reason=found.reason, unread=found.unread
+        )
 
     def _watch(self) -> None:
         if self._scanner is not None:

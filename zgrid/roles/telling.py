@@ -15,12 +15,12 @@ from zgrid.transport.clock import now as clock_now
 WARNINGS = frozenset(
     {
         Event.WORKER_GONE, Event.WORKER_SILENT, Event.WORKER_REFUSED, Event.SINK_GONE, Event.VENTILATOR_GONE,
-        Event.STORE_FAILED, Event.DISK_FULL, Event.CHILD_DIED, Event.CHILD_STARVED, Event.CHILD_OVERRAN,
-        Event.PEER_ERROR,
+        Event.VENTILATOR_AWAITED, Event.STORE_FAILED, Event.DISK_FULL, Event.CHILD_DIED, Event.CHILD_STARVED,
+        Event.CHILD_OVERRAN, Event.PEER_ERROR,
     }
 )  # fmt: skip
 
-STANDING = frozenset({Event.CHAIN_WAITING, Event.STORE_FAILED, Event.DISK_FULL})
+STANDING = frozenset({Event.CHAIN_WAITING, Event.VENTILATOR_AWAITED, Event.STORE_FAILED, Event.DISK_FULL})
 """Said again and again while something lasts: when it is over, there is nothing left to tell."""
 
 SUBJECTS_MAX = 1024

@@ -37,6 +37,7 @@ from zgrid.roles.telling import Telling
 from zgrid.roles.terms import terms_of
 from zgrid.roles.ventilator_metrics import Parts, VentilatorMetrics
 from zgrid.settings import VentilatorSettings
+from zgrid.store.folder import make_folder
 from zgrid.store.ledger import Ledger
 from zgrid.transport.address import ports, reach
 from zgrid.transport.arrivals import Arrivals
@@ -111,7 +112,7 @@ class VentilatorRole:
 
     def _open_ledger(self, stack: ExitStack) -> None:
         settings = self.settings
-        settings.ledger.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.ledger.parent, "the folder of --ledger,")
         self.notify.status(f"opening the ledger {settings.ledger}")
         ledger = Ledger(settings.ledger)
         self.books = Books(

@@ -42,6 +42,9 @@ RESULTS_WAITING_BYTES_MAX = 64 << 20
 
 LANE_MESSAGES_PER_TURN_MAX = 16
 
+UNHEARD_S = 5.0
+"""After so long without a word from a ventilator's address the worker says so: nothing else tells of a wrong one."""
+
 
 def serve(settings: WorkerSettings) -> int:
     """Run a worker until it is asked to stop; return its exit status. Raises SettingsError where it cannot start."""
@@ -93,6 +96,7 @@ class WorkerRole:
         )
         stack.callback(self.pool.close)
         self.loop.watch(self.pool.fileno(), self._read_pool)
+        self._heard_at = [clock_now()] * len(settings.ventilators)
         self._chains: dict[str, int] = {}
         self._stop_at: float | None = None
         self._told_filters = False
@@ -136,6 +140,7 @@ class WorkerRole:
 
     def _read_control(self, index: int) -> None:
         for _, message in self.controls[index].receive():
+            self._heard_at[index] = clock_now()
             self._do(self.duty.received(index, message, clock_now()))
             if type(message) is Welcome:
                 self._drop_outboxes()
@@ -211,10 +216,18 @@ class WorkerRole:
                 fraction = -1.0 if seen.fraction is None else seen.fraction
                 self._do(self.duty.observed(child.index, seen.token, seen.moved, fraction, now))
         self._do(self.duty.tick(now))
+        self._tell_unheard(now)
         self.telling.catch_up()
         self._read_pool()
         if self._stop_at is not None:
             self._stopping(now)
+
+    def _tell_unheard(self, now: float) -> None:
+        """Say at which addresses nobody answers."""
+        for address, heard_at in zip(self.settings.ventilators, self._heard_at, strict=True):
+            if now - heard_at > UNHEARD_S and self.duty.filters is not None:
+                reason = f"no ventilator answers at {address}: is one running there, and are name and port right?"
+                self.telling.say(Event.VENTILATOR_AWAITED, address, {"ventilator": address, "reason": reason})
 
     def _notify(self) -> None:
         """Tell the supervisor how it stands."""

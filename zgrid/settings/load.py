@@ -120,7 +120,7 @@ def _read(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{config} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"the file of settings {config} cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise SettingsError(f"{config} is not TOML: {error}") from None
 
@@ -150,7 +150,8 @@ def _sentence(model: type[Common], error: ErrorDetails, given: Mapping[str, Give
     origin = given[name].origin if name in given else f"the default of {words}"
     if reason:
         return f"{origin}: {reason}"
-    return f"{origin} {_must(error)}, not {error['input']!r}"
+    given_words = f", not {error['input']!r}" if error["input"] not in ("", []) else ""
+    return f"{origin} {_must(error)}{given_words}"
 
 
 def _must(error: ErrorDetails) -> str:

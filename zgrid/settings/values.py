@@ -67,8 +67,12 @@ def is_ipc(address: str) -> bool:
 
 def _size(value: object) -> object:
     """Turn ``32MiB``, ``32M`` or ``32 mb`` into bytes; one M is 1048576."""
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    return int(float(match[1]) * _UNITS[match[2].upper()]) if match else value
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{value!r} is no size: write bytes, or a size such as 32MiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _list(value: object) -> object:
@@ -84,10 +88,13 @@ def _source(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    """Check a path; as with a source, bytes that are not UTF-8 survive."""
+    """Check a path; as with a source, bytes that are not UTF-8 survive. ~ is home, also where no shell has seen it."""
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError(f"{value!r} is no path")
-    return Path(value)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(value)
 
 
 def _distinct(values: list[str]) -> list[str]:

@@ -31,10 +31,14 @@ NOT_AN_IMAGE = "is not an image"
 
 
 class Passed(NamedTuple):
-    """Something that a source has and that is not offered, and why, in words that follow its name."""
+    """Something that a source has and that is not offered, and why, in words that follow its name.
+
+    ``unread``: it may well be an image, or hold some, but could not be looked at.
+    """
 
     uri: str
     reason: str
+    unread: bool = False
 
 
 def scan(
@@ -118,7 +122,7 @@ class _Scan:
         """Scan every path of a list."""
         for path in paths_in(stdin):
             if path is None:
-                yield Passed(STDIN, "has a line that is too long for a path")
+                yield Passed(STDIN, "has a line that is too long for a path", unread=True)
             else:
                 yield from self._any(_absolute(path))
 
@@ -127,7 +131,7 @@ class _Scan:
         try:
             found = os.stat(path)
         except (OSError, ValueError) as error:
-            yield Passed(path_to_uri(path), _reason(error))
+            yield Passed(path_to_uri(path), _reason(error), unread=True)
             return
         if stat.S_ISDIR(found.st_mode):
             yield from self._walk(path)
@@ -160,7 +164,7 @@ class _Scan:
             try:
                 files, others = self._entries(folder)
             except OSError as error:
-                yield Passed(path_to_uri(folder), _reason(error))
+                yield Passed(path_to_uri(folder), _reason(error), unread=True)
                 continue
             prefix = folder if folder.endswith(b"/") else folder + b"/"
             uri_prefix = path_to_uri(prefix)
@@ -197,7 +201,7 @@ class _Scan:
         try:
             found = os.stat(path)
         except OSError as error:
-            yield Passed(path_to_uri(path), _reason(error))
+            yield Passed(path_to_uri(path), _reason(error), unread=True)
             return
         if stat.S_ISDIR(found.st_mode):
             folders.append(path)
@@ -216,7 +220,7 @@ class _Scan:
             finally:
                 os.close(handle)
         except OSError as error:
-            yield Passed(uri, _reason(error))
+            yield Passed(uri, _reason(error), unread=True)
             return
         if seen and found.st_nlink == 1 and _identity(found) in seen:
             return
@@ -226,7 +230,7 @@ class _Scan:
         elif kind is None:
             yield Passed(uri, _why_no_image(found))
         elif found.st_size > self._size_bytes_max:
-            yield Passed(uri, f"has {found.st_size} bytes, more than {self._size_bytes_max}")
+            yield Passed(uri, f"has {found.st_size} bytes, more than {self._size_bytes_max}", unread=True)
         else:
             yield _offer(uri, found.st_size, found.st_mtime_ns)
 
@@ -242,9 +246,9 @@ class _Scan:
                     name = member_to_uri(scheme, path, member.name)
                     inner = content.kind_of(member.head)
                     if member.trouble is not None:
-                        yield Passed(name, member.trouble)
+                        yield Passed(name, member.trouble, unread=True)
                     elif inner in content.ARCHIVES:
-                        yield Passed(name, "is an archive inside an archive: unpack the outer one")
+                        yield Passed(name, "is an archive inside an archive: unpack the outer one", unread=True)
                     elif inner is None:
                         yield Passed(name, NOT_AN_IMAGE if member.size else "is empty")
                     else:
@@ -254,15 +258,18 @@ class _Scan:
         except NotATarError:
             yield Passed(uri, NOT_AN_IMAGE)
         except DAMAGED as error:
-            yield Passed(uri, f"is a damaged archive, {count} members could be looked at: {error}")
+            reason = f"is a damaged archive, {count} members could be looked at: {error}"
+            yield Passed(uri, reason, unread=True)
         except OSError as error:
-            yield Passed(uri, f"is an archive of which {count} members could be looked at: {_reason(error)}")
+            reason = f"is an archive of which {count} members could be looked at: {_reason(error)}"
+            yield Passed(uri, reason, unread=True)
 
 
 def _offer(uri: str, size: int, mtime_ns: int) -> Offer | Passed:
     """Offer an image, unless its name is too long for a message: an archive can have names of any length."""
     if len(uri) > URI_CHARS_MAX:
-        return Passed(f"{uri[:256]}...", f"has a name of {len(uri)} characters, more than {URI_CHARS_MAX}")
+        reason = f"has a name of {len(uri)} characters, more than {URI_CHARS_MAX}"
+        return Passed(f"{uri[:256]}...", reason, unread=True)
     return Offer(uri, size, mtime_ns)
 
 

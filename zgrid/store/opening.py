@@ -52,6 +52,8 @@ def refuse_strangers(path: Path) -> None:
             head = file.read(100)
     except FileNotFoundError:
         head = b""
+    except IsADirectoryError:
+        raise ForeignError(f"{path} is a folder: name a file in it") from None
     except OSError:
         return  # SQLite will say why it cannot be read
     log = wal_of(path)

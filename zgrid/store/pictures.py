@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zgrid.errors import FullError, StoreError
 from zgrid.protocol.job import KEY_BYTES
+from zgrid.store.folder import FULL, make_folder
 from zgrid.store.lock import FileLock
 
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
@@ -25,8 +26,6 @@ _SWEEP_FILES = 1000
 
 _SYNCS_AT_ONCE = 8
 """Files synced at the same time; the disk and its journal serve them together."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Picture = tuple[bytes, str | None, bytes | memoryview]
 """(key, media type, the file's bytes)."""
@@ -43,16 +42,15 @@ class Pictures:
     """The folder ``root``, which is made if it is not there; ``root/.lock`` keeps other sinks out.
 
     ``at_step`` is called with a name before each step of a save. What an earlier sink had only begun to write is
-    removed at once; see ``sweep`` for the rest. Raises SettingsError where another sink is there, StoreError where the
-    disk refuses.
+    removed at once; see ``sweep`` for the rest. Raises SettingsError where another sink is there or no folder can be,
+    StoreError where the disk refuses.
     """
 
     def __init__(self, root: Path | str, at_step: Callable[[str], None] = lambda _: None) -> None:
         self.root = Path(root)
         self._at_step = at_step
         self._unfinished = self.root / ".tmp"
-        with self._errors():
-            self._unfinished.mkdir(parents=True, exist_ok=True)
+        make_folder(self._unfinished, "the folder of pictures")
         self._lock = FileLock(
             self.root / ".lock", f"another sink keeps its pictures in {self.root}: stop it, or name another folder"
         )
@@ -122,7 +120,7 @@ class Pictures:
         try:
             yield
         except OSError as error:
-            raise (FullError if error.errno in _FULL else StoreError)(_sentence(error, self.root)) from error
+            raise (FullError if error.errno in FULL else StoreError)(_sentence(error, self.root)) from error
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
@@ -144,7 +142,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _sentence(error: OSError, root: Path) -> str:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return f"no space is left for the pictures in {root}: free some on its disk, which is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the pictures in {root} cannot be written ({error.strerror}): let this user write to that folder"

@@ -62,7 +62,10 @@ def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
             raise SettingsError(
                 f"{address} is taken: is another zgrid running there? Give {what} another port"
             ) from None
-        raise SettingsError(f"cannot bind {address}: {error}; see {what}") from None
+        raise SettingsError(
+            f"cannot bind {address} ({error.strerror}): {what} is an address of this machine, such as "
+            f"{'ipc:///path in a folder that is there' if address.startswith('ipc:') else 'tcp://*:PORT'}"
+        ) from None
     if not address.startswith("tcp://"):
         return address
     # Only the port may be news. The host stays as given: ZeroMQ says 0.0.0.0 for "*", and nobody can connect there.
