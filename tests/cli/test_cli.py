@@ -307,6 +307,20 @@ def test_status_for_people(capsys):
     assert "w1\\x1b[2J" in out
 
 
+def test_status_of_a_sink(capsys):
+    """A sink that is asked how it stands is shown as a sink, not as a ventilator without jobs."""
+    answer = {
+        "role": "sink", "name": "results", "version": "0.1.0", "uptime_ms": 12_500, "ventilators": 1, "stored": 188,
+        "duplicates": 2, "faces": 590, "held_bytes": 3 << 20, "rate_per_s": 61.8, "waiting": ["results wait: full"],
+    }  # fmt: skip
+    questions._say_sink("tcp://h:5560", answer)
+    out = capsys.readouterr().out
+    assert "results at tcp://h:5560, a sink, zgrid 0.1.0, up 12.5 s, ventilators: 1" in out
+    assert "188 stored with 590 faces, 2 that were stored already; 61.8 images each second" in out
+    assert "3.0 MiB of results wait" in out
+    assert "waiting: results wait: full" in out
+
+
 def test_status_of_an_empty_grid(capsys):
     """A status without workers says how to start one; an answer with nothing in it is no crash."""
     questions._say_status("tcp://h:5550", {})

@@ -96,3 +96,17 @@ def test_a_worker_whose_ventilator_does_not_answer_says_so(grid):
     worker = grid.worker(to=[address])
     grid.until(lambda: worker.events("ventilator_awaited"), what="the worker says that nobody answers")
     assert f"no ventilator answers at {address}" in worker.events("ventilator_awaited")[0]["reason"]
+
+
+def test_a_worker_says_how_faces_are_found(grid, tmp_path, monkeypatch):
+    """Without the model a worker warns that faces are missed, and says what to do; so does the summary of a run."""
+    monkeypatch.setenv("ZGRID_MODELS", str(tmp_path / "no-models"))
+    worker = grid.worker()
+    grid.until(lambda: worker.events("detector"), what="the worker says which detector it has")
+    (said,) = worker.events("detector")
+    assert (said["detector"], said["level"]) == ("haar_alt2", "warning")
+    assert "zgrid models fetch yunet" in said["advice"]
+    photographs.tiny(tmp_path / "in", 1)
+    run = grid.run(tmp_path / "in")
+    assert run.wait() == 0
+    assert "note: faces are found with the Haar cascade" in run.popen.stdout.read()

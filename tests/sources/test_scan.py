@@ -14,6 +14,7 @@ import pytest
 from zgrid.errors import SettingsError
 from zgrid.protocol.job import Offer
 from zgrid.sources import Passed, path_to_uri, read, scan
+from zgrid.store.pictures import Pictures
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
@@ -320,3 +321,15 @@ def test_scan_is_lazy(tmp_path):
     assert next(running).uri == uris(tmp_path / "a" / "x.jpg")[0]
     (tmp_path / "b" / "y.jpg").write_bytes(JPEG)
     assert [Path(found.uri).name for found in running] == ["x.jpg", "y.jpg"]
+
+
+def test_pictures_that_zgrid_made_are_no_sources(tmp_path, monkeypatch):
+    """Results among the photographs are not taken for photographs, by a walk or a glob, unless they are named."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "faces/pictures/ab/abcd.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(JPEG)
+    Pictures(tmp_path / "faces" / "pictures").close()
+    assert offers(".") == offers("**/*.jpg") == uris(tmp_path / "a.jpg")
+    assert passed(".")["pictures"] == "is a folder of pictures that zgrid made"
+    assert offers("faces/pictures") == uris(tmp_path / "faces/pictures/ab/abcd.jpg")

@@ -5,13 +5,15 @@ import resource
 import pytest
 
 from zgrid.errors import SettingsError, StoreError
-from zgrid.store.pictures import Pictures, picture_name
+from zgrid.store.pictures import MARK, Pictures, picture_name
 
 KEY = bytes.fromhex("ab" * 16)
 
 
 def files(root) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name not in {".lock", MARK}
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import pytest
 from sqlalchemy import create_engine, text
 
-from zgrid.store.pictures import Pictures, picture_name
+from zgrid.store.pictures import MARK, Pictures, picture_name
 from zgrid.store.results import Results
 from zgrid.store.sink_store import Put, Result, SinkStore
 from zgrid.store.tables import FaceRow, ImageRow
@@ -49,7 +49,7 @@ def check(folder, numbers: range) -> None:
             assert picture is None
         else:
             assert (folder / "pictures" / picture).read_bytes() == content
-    there = [path for path in (folder / "pictures").rglob("*") if path.is_file() and path.name != ".lock"]
+    there = [path for path in (folder / "pictures").rglob("*") if path.is_file() and path.name not in {".lock", MARK}]
     assert sorted(str(path.relative_to(folder / "pictures")) for path in there) == sorted(
         picture for _, _, picture in found if picture
     )

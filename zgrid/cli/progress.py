@@ -117,6 +117,8 @@ def say_summary(summary: "Summary") -> None:
         say(f"  not read: {clean(uri)} {clean(reason)}")
     say(f"pictures: {summary.out / 'pictures'}")
     say(f"database: {summary.out / 'results.sqlite'}")
+    if summary.advice:
+        say(f"note: {summary.advice}")
     if summary.interrupted:
         left = standing.accepted - standing.settled
         say(f"stopped with {left} images to go: the same command goes on from here")

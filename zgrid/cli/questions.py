@@ -3,7 +3,7 @@
 # \b keeps a help text's lines.
 # ruff: noqa: D301
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +20,8 @@ _TALLIES = ("finished", "discarded", "failed", "troubled", "crashed", "overran",
 def status(address: Address, as_json: AsJson = False, timeout_ms: Patience = 5000) -> int:
     """Show what is queued and settled, who works, and how fast.
 
+    Of a sink: what it has stored.
+
     \b
     Examples:
       zgrid status tcp://photos.lan:5550
@@ -29,6 +31,8 @@ def status(address: Address, as_json: AsJson = False, timeout_ms: Patience = 500
         answer = client.status()
     if as_json:
         say_json(answer)
+    elif answer.get("role") == "sink":
+        _say_sink(address, answer)
     else:
         _say_status(address, answer)
     return EXIT_OK
@@ -81,15 +85,33 @@ def _say_status(address: str, answer: Mapping[str, Any]) -> None:
             say(f"it is {word}")
     for sentence in answer.get("waiting") or []:
         say(f"waiting: {clean(sentence)}")
-    say()
     counts = answer.get("counts") or {}
-    say_table(_COUNTS, [[counts.get(name, 0) for name in _COUNTS]], "jobs")
+    _say_part(_COUNTS, [[counts.get(name, 0) for name in _COUNTS]], "jobs")
     _say_chains(answer)
     _say_workers(address, answer)
     sinks = answer.get("sinks") or []
-    say_table(
+    _say_part(
         ("sink", "state", "unsettled"), [[one.get(key) for key in ("address", "state", "unsettled")] for one in sinks]
     )
+
+
+def _say_part(heads: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print one table of several, apart from what stands before it."""
+    if rows:
+        say()
+        say_table(heads, rows, title)
+
+
+def _say_sink(address: str, answer: Mapping[str, Any]) -> None:
+    """Print a sink's status for people."""
+    name, version, up = clean(answer.get("name")), clean(answer.get("version")), span(answer.get("uptime_ms"))
+    say(f"{name} at {address}, a sink, zgrid {version}, up {up}, ventilators: {clean(answer.get('ventilators'))}")
+    stored, faces, known = (clean(answer.get(key)) for key in ("stored", "faces", "duplicates"))
+    rate = clean(answer.get("rate_per_s"))
+    say(f"since then {stored} stored with {faces} faces, {known} that were stored already; {rate} images each second")
+    say(f"{(answer.get('held_bytes') or 0) / 2**20:.1f} MiB of results wait to be stored")
+    for sentence in answer.get("waiting") or []:
+        say(f"waiting: {clean(sentence)}")
 
 
 def _say_chains(answer: Mapping[str, Any]) -> None:
@@ -104,22 +126,22 @@ def _say_chains(answer: Mapping[str, Any]) -> None:
         rows.append(
             [one.get("chain"), *numbers, one.get("workers"), one.get("paused"), span(one.get("oldest_ready_ms"))]
         )
-    say_table(("chain", *_COUNTS, "workers", "paused", "oldest ready"), rows, "chains")
+    _say_part(("chain", *_COUNTS, "workers", "paused", "oldest ready"), rows, "chains")
 
 
 def _say_workers(address: str, answer: Mapping[str, Any]) -> None:
     """Print who works, what each did over all its lives, and what runs."""
     workers = answer.get("workers") or []
-    say()
     if not workers:
+        say()
         say(f"no worker is here; start one with: zgrid worker {address}")
-    keys = ("name", "host", "procs", "lane", "state", "sent", "unstarted", "unsettled", "done", "rate_per_s")
-    say_table(
+    keys = ("name", "procs", "lane", "state", "sent", "unstarted", "unsettled", "done", "rate_per_s")
+    _say_part(
         ("worker", *keys[1:-1], "per s", "beat"),
         [[*[one.get(key) for key in keys], span(one.get("beat_age_ms"))] for one in workers],
         "workers",
     )
-    say_table(
+    _say_part(
         ("worker", *_TALLIES, "first", "last"),
         [
             [
@@ -134,7 +156,7 @@ def _say_workers(address: str, answer: Mapping[str, Any]) -> None:
         "jobs of each, ever",
     )
     running = [(one, job) for one in workers for job in one.get("running") or []]
-    say_table(
+    _say_part(
         ("worker", "job", "progress", "for"),
         [
             [one.get("name"), job.get("job"), _percent(job.get("progress")), span(job.get("for_ms"))]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zgrid.filters.chain import Chain
-    from zgrid.filters.detector import detector_advice, detector_engine, detector_name
+    from zgrid.filters.detector import detector_advice, detector_engine, detector_name, is_detector_weak
     from zgrid.filters.header import Header
     from zgrid.filters.image import Image
     from zgrid.filters.option import Between
@@ -51,6 +51,7 @@ __all__ = [
     "detector_engine",
     "detector_name",
     "filter",
+    "is_detector_weak",
     "missing",
     "parse_steps",
     "touch",
@@ -58,7 +59,7 @@ __all__ = [
 
 _MODULES = {
     "chain": ("Chain",),
-    "detector": ("detector_advice", "detector_engine", "detector_name"),
+    "detector": ("detector_advice", "detector_engine", "detector_name", "is_detector_weak"),
     "header": ("Header",),
     "image": ("Image",),
     "option": ("Between",),

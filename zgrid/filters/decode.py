@@ -126,6 +126,6 @@ def _eight_bits(grey: Pixels, header: Header) -> Pixels:
     if header.depth <= 16 and grey.dtype.kind in "iu":
         return np.asarray(np.clip(grey >> 8, 0, 255), np.uint8)
     numbers = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(numbers.min()), float(numbers.max())
+    low, high = float(np.min(numbers)), float(np.max(numbers))
     stretched = (numbers - low) * (255 / (high - low) if high > low else 0)
     return np.asarray(stretched.astype(np.uint8))

@@ -26,9 +26,14 @@ def has_onnx_runtime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
+def is_detector_weak() -> bool:
+    """Return whether faces are missed here that would be found with the model."""
+    return detector_name() == HAAR
+
+
 def detector_advice() -> str | None:
     """Return what would make it better or quicker, in one sentence; None when nothing would."""
-    if detector_name() == HAAR:
+    if is_detector_weak():
         return (
             f"faces are found with the Haar cascade, which misses a quarter of the photographs that have faces, since "
             f"there is no {models.MODELS['yunet'].file} in {models.models_dir()}: run zgrid models fetch yunet"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zgrid.errors import EXIT_BURIED, EXIT_OK, ZGridError
-from zgrid.filters import parse_steps
+from zgrid.filters import detector_advice, is_detector_weak, parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
 from zgrid.roles.signals import Signals
@@ -52,7 +52,8 @@ class Standing:
 class Summary:
     """What a run has come to. ``new``: settled in this run.
 
-    ``buried_why`` and ``unread_why``: (uri, reason) of some of the buried, and of some that could not be looked at.
+    ``buried_why`` and ``unread_why``: (uri, reason) of some of the buried, and of some that could not be looked at;
+    ``advice``: what would have found more faces.
     """
 
     standing: Standing
@@ -62,6 +63,7 @@ class Summary:
     interrupted: bool
     buried_why: list[tuple[str, str]]
     unread_why: list[tuple[str, str]]
+    advice: str | None = None
 
 
 class View(Protocol):
@@ -90,7 +92,8 @@ class Run:
         self.settings = settings
         self.view = view
         # With a module of its own the worker may know more filters than this process does.
-        parse_steps(settings.filter, checked=not settings.filter_module)
+        steps = parse_steps(settings.filter, checked=not settings.filter_module)
+        self.advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
         self.out = settings.out.absolute()
         logs = self.out / "logs"
         make_folder(logs, "--out")
@@ -132,7 +135,8 @@ class Run:
         settled = (State.STORED, State.DISCARDED, State.BURIED)
         new = sum(counts[state] - self.before[state] for state in settled)
         seconds = clock_now() - self.began
-        summary = Summary(self.standing, new, seconds, self.out, self.interrupted, self._buried(), unread_why)
+        whys = (self._buried(), unread_why)
+        summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.advice)
         self.view.end(summary)
         if self.status is None:  # interrupted: what is not settled goes on at the next run
             return EXIT_BURIED if counts[State.BURIED] else EXIT_OK

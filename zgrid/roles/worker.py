@@ -10,6 +10,7 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from zgrid.errors import EXIT_OK, SettingsError
+from zgrid.filters import detector_advice, detector_engine, detector_name, is_detector_weak
 from zgrid.log import Event, configure
 from zgrid.metrics.family import WORKER
 from zgrid.protocol import agent_effects as fx
@@ -175,7 +176,14 @@ class WorkerRole:
             self.notify.ready()  # not before: a worker whose children cannot start is no worker
             for name, why in news.missing.items():
                 self.telling.say(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
+            if "faces" in news.filters:
+                self._tell_detector()
         self._do(self.duty.child_ready(news.child, news.filters, now))
+
+    def _tell_detector(self) -> None:
+        """Say how faces are found here, once: the results of two machines differ where their detectors do."""
+        tell = self.log.warning if is_detector_weak() else self.log.info
+        tell(Event.DETECTOR, detector=detector_name(), engine=detector_engine(), advice=detector_advice())
 
     def _made(self, made: Made) -> None:
         """A child has built a chain, or says why it cannot; then its jobs fail with that reason."""

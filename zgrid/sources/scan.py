@@ -5,12 +5,13 @@ and all, since a worker that reads by reference may know the pictures only by th
 """
 
 # Paths are bytes here, which pathlib has not, and its objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH114, PTH116, PTH120, PTH121, PTH207
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH114, PTH116, PTH118, PTH120, PTH121, PTH207
 
 import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import IO, NamedTuple
 from urllib.parse import quote_from_bytes
 
@@ -27,6 +28,10 @@ _SINGLES_MAX = 65_536
 """How many files met outside a folder's walk are remembered; beyond, the ledger alone sees that one comes again."""
 
 STDIN = "-"
+
+PICTURES_MARK = b".zgrid-pictures"
+"""What marks a sink's folder of pictures (``zgrid.store.pictures``): it may well lie among the photographs."""
+
 NOT_AN_IMAGE = "is not an image"
 
 
@@ -49,8 +54,9 @@ def scan(
     A spec is a folder (walked in sorted order, hidden files too), a file, a zip or tar archive (also one met in a
     folder), a glob (``**`` too), or ``-`` for a list of paths on ``stdin``, one for each line or ended by NULs. What
     is no image by content, is larger than ``size_bytes_max``, or cannot be read comes as Passed; nothing is raised on
-    the way. A file reached twice is offered once where that is cheap to see: by links between folders, overlapping
-    specs, and links to files; beyond that its key is the same, so the ledger takes it once.
+    the way. A sink's folder of pictures is passed over, unless it is named itself. A file reached twice is offered once
+    where that is cheap to see: by links between folders, overlapping specs, and links to files; beyond that its key is
+    the same, so the ledger takes it once.
 
     Raises SettingsError before anything is looked at: a spec that does not exist, matches nothing, or may not be read.
     """
@@ -116,7 +122,9 @@ class _Scan:
                 yield from self._list(stdin)
             else:
                 for match in glob.iglob(os.fsencode(root), recursive=True, include_hidden=True):
-                    yield from self._any(_absolute(match))
+                    path = _absolute(match)
+                    if not _is_made(os.path.dirname(path)):
+                        yield from self._any(path)
 
     def _list(self, stdin: IO[str] | IO[bytes]) -> Iterator[Offer | Passed]:
         """Scan every path of a list."""
@@ -165,6 +173,9 @@ class _Scan:
                 files, others = self._entries(folder)
             except OSError as error:
                 yield Passed(path_to_uri(folder), _reason(error), unread=True)
+                continue
+            if PICTURES_MARK in files and folder != root:
+                yield Passed(path_to_uri(folder), "is a folder of pictures that zgrid made")
                 continue
             prefix = folder if folder.endswith(b"/") else folder + b"/"
             uri_prefix = path_to_uri(prefix)
@@ -263,6 +274,13 @@ class _Scan:
         except OSError as error:
             reason = f"is an archive of which {count} members could be looked at: {_reason(error)}"
             yield Passed(uri, reason, unread=True)
+
+
+@lru_cache(1024)
+def _is_made(folder: bytes) -> bool:
+    """Tell whether a folder is a sink's folder of pictures, or one of those in it."""
+    above = os.path.dirname(folder)
+    return any(os.path.lexists(os.path.join(place, PICTURES_MARK)) for place in (folder, above))
 
 
 def _offer(uri: str, size: int, mtime_ns: int) -> Offer | Passed:

@@ -1,6 +1,7 @@
 """The sink's picture files: whole and on disk before a row names them, at most one for each key.
 
 A picture of the key ``abcdef...`` is ``ab/abcdef....jpg`` below the root. Everything else below the root is left alone.
+``root/.zgrid-pictures`` marks the folder as ours, so that no search of ours takes its pictures for new photographs.
 """
 
 import errno
@@ -19,6 +20,8 @@ from zgrid.store.lock import FileLock
 
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 """File name suffix of each media type; any other is `.bin`."""
+
+MARK = ".zgrid-pictures"
 
 _NAME = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\.(jpg|png|webp|bin)")
 _SWEEP_FILES = 1000
@@ -51,6 +54,8 @@ class Pictures:
         self._at_step = at_step
         self._unfinished = self.root / ".tmp"
         make_folder(self._unfinished, "the folder of pictures")
+        with self._errors():
+            (self.root / MARK).touch()
         self._lock = FileLock(
             self.root / ".lock", f"another sink keeps its pictures in {self.root}: stop it, or name another folder"
         )
