@@ -31,7 +31,7 @@ def order(window: Window, *chains: int) -> list[int]:
     """Take all ready jobs of these chains, in the window's order."""
     taken = []
     while (job := window.head(list(chains))) is not None:
-        window.pop(job)
+        window.take([job])
         job.state = State.SENT
         taken.append(job.seq)
     return taken
@@ -53,7 +53,7 @@ def test_each_chain_has_its_own_order() -> None:
 def test_a_closed_job_is_passed_over() -> None:
     """A job that was stored while it was ready is not given out again."""
     window = filled(row(1), row(2))
-    assert window.drop(1) is not None
+    assert [job.seq for job in window.drop([1, 7])] == [1]
     assert window.ready == 1
     assert order(window, 1) == [2]
 
@@ -62,7 +62,7 @@ def test_what_was_closed_a_moment_ago_is_not_read_back() -> None:
     """The ledger can be read before it has heard that a job is closed: the job stays closed here."""
     window = filled(row(1), row(2))
     assert order(window, 1) == [1, 2]
-    window.drop(1)
+    window.drop([1])
     window.load(1, [row(1), row(3)], exhausted=True)
     assert order(window, 1) == [3]
 
@@ -71,7 +71,7 @@ def test_a_job_that_is_due_again_is_taken_in() -> None:
     """A job that was postponed, and so dropped, comes back when the ledger says that its time has come."""
     window = filled(row(1))
     assert order(window, 1) == [1]
-    window.drop(1)
+    window.drop([1])
     window.accept([row(1)])
     assert order(window, 1) == [1]
 
@@ -87,9 +87,9 @@ def test_urgent_jobs_push_others_out() -> None:
 
 
 def test_a_job_that_was_dropped_and_came_back_goes_to_the_disk_once() -> None:
-    """Its old place is still in the heap when urgent jobs push it out: simulation, seed 51."""
+    """Its old place is still on the shelf when urgent jobs push it out: simulation, seed 51."""
     window = filled(*[row(seq, 9) for seq in range(1, 5)])
-    window.drop(4)
+    window.drop([4])
     window.accept([row(4, 9)])
     window.accept([row(seq, 0) for seq in range(5, 12)])
     assert order(window, 1) == [5, 6, 7, 8]
@@ -133,12 +133,12 @@ def test_chains_that_are_done_take_no_room() -> None:
 
 
 def test_places_of_closed_jobs_do_not_gather() -> None:
-    """However many ready jobs are closed by late results, their places in the heap are swept out."""
+    """However many ready jobs are closed by late results, their places on the shelf are swept out."""
     window = filled(row(1))
     for seq in range(2, 500):
         window.accept([row(seq)])
-        window.drop(seq)
-    assert len(window.shelves[1].heap) <= 2 * TERMS.ready_max
+        window.drop([seq])
+    assert len(window.shelves[1].places) <= 2 * TERMS.ready_max
     assert order(window, 1) == [1]
 
 
@@ -186,7 +186,7 @@ class AgainstTheLedger(RuleBasedStateMachine):
             (one.priority, one.seq) for one in self.ledger.values() if one.seq not in self.out and one.chain in chains
         )
         assert (job.priority, job.seq) == waiting
-        self.window.pop(job)
+        self.window.take([job])
         job.state = State.SENT
         self.out[job.seq] = job
 
@@ -205,15 +205,15 @@ class AgainstTheLedger(RuleBasedStateMachine):
         seq = data.draw(st.sampled_from(sorted(self.ledger)))
         del self.ledger[seq]
         self.out.pop(seq, None)
-        self.window.drop(seq)
+        self.window.drop([seq])
 
     @invariant()
     def counts_are_right(self) -> None:
-        """READY jobs are counted, each has a place in its heap, and nothing closed is in memory."""
+        """READY jobs are counted, each has a place on its shelf, and nothing closed is in memory."""
         ready = [job for job in self.window.jobs.values() if job.state is State.READY]
         assert self.window.ready == len(ready)
         for job in ready:
-            assert (job.priority, job.seq) in self.window.shelves[job.chain].heap
+            assert (job.priority, job.seq) in self.window.shelves[job.chain].places
         assert self.window.jobs.keys() <= self.ledger.keys()
 
     @invariant()

@@ -28,7 +28,7 @@ from zgrid.protocol.lane import Job, Lane, Stage
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Ask, Code, Outcomes
-from zgrid.protocol.moves import MOVES, Change
+from zgrid.protocol.moves import CAN_FINISH, MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
@@ -186,30 +186,33 @@ class Delivery:
             self.late["outcome"] += len(message.seqs)
             return []
         effects: list[Effect] = []
-        finished: list[int] = []
+        finished: dict[int, Job] = {}
         others: list[tuple[Job, Code, dict[str, Any]]] = []
         head = next(iter(lane.sent), 0)
-        sent, lane_finished, lane_id = lane.sent, lane.finished, lane.id
-        waiting, sinks = self.finished, len(self.finished)
+        sent, lane_id, late = lane.sent, lane.id, 0
         for index, (seq, attempt, code) in enumerate(zip(message.seqs, message.attempts, message.codes, strict=True)):
             job = sent.get(seq)
             if job is None or job.attempt != attempt:
-                self.late["outcome"] += 1
+                late += 1
                 continue
             del sent[seq]
-            if job.lane != lane_id or MOVES[job.state][Change.FINISH] is None:
-                self.late["outcome"] += 1  # stored already, or given to another worker meanwhile
+            if job.lane != lane_id or job.state not in CAN_FINISH:
+                late += 1  # stored already, or given to another worker meanwhile
                 lane.unsettled_bytes -= job.size
             elif not code:
                 job.state, job.finished_at = State.FINISHED, now
-                lane_finished[seq] = waiting[job.key[0] % sinks][seq] = job
-                finished.append(seq)
+                finished[seq] = job
             else:
                 lane.unsettled_bytes -= job.size
                 others.append((job, Code(code), message.reasons.get(str(index), {})))
+        if late:
+            self.late["outcome"] += late
         lane.singles.difference_update(message.seqs)
         if finished:
-            effects.append(Record("finished", finished, lane.worker, lane.id, None))
+            lane.finished.update(finished)
+            for sink, jobs in enumerate(self._by_sink(finished)):
+                self.finished[sink].update(jobs)
+            effects.append(Record("finished", list(finished), lane.worker, lane.id, None))
         self._not_finished(others, lane, effects)
         self._paced(
             lane, len(finished) + sum(code != Code.RELEASED for _, code, _ in others), message.work_ms, head, now
@@ -244,17 +247,17 @@ class Delivery:
     def stored(self, seqs: Sequence[int], now: float) -> list[Effect]:
         """A sink has these on disk. The first committed result wins, whoever made it."""
         relieved: dict[int, Lane] = {}
-        drop, lanes, sinks = self.window.drop, self.lanes, len(self.finished)
-        for seq in seqs:
-            job = drop(seq)
-            if job is None:
-                self.late["ack"] += 1
-                continue
+        jobs = self.window.drop(seqs)
+        if len(jobs) < len(seqs):
+            self.late["ack"] += len(seqs) - len(jobs)
+        lanes, waiting, sinks = self.lanes, self.finished, len(self.finished)
+        for job in jobs:
             lane = lanes.get(job.lane)
             if lane is not None:
-                relieved[lane.id] = lane
+                relieved[job.lane] = lane
             if job.state is State.FINISHED:
-                self.finished[job.key[0] % sinks].pop(seq, None)
+                seq = job.seq
+                waiting[job.key[0] % sinks].pop(seq, None)
                 if lane is not None and lane.finished.pop(seq, None) is not None:
                     lane.unsettled_bytes -= job.size
             job.state = State.STORED
@@ -355,6 +358,15 @@ class Delivery:
 
     # -- inside
 
+    def _by_sink(self, jobs: dict[int, Job]) -> list[dict[int, Job]]:
+        """Return the jobs of each sink."""
+        if len(self.finished) == 1:
+            return [jobs]
+        parts: list[dict[int, Job]] = [{} for _ in self.finished]
+        for seq, job in jobs.items():
+            parts[self.sink_of(job)][seq] = job
+        return parts
+
     def _ready(self, job: Job) -> None:
         job.state, job.lane = State.READY, 0
         self.window.back(job)
@@ -419,7 +431,7 @@ class Delivery:
     def _close(self, job: Job, change: Change) -> None:
         state = MOVES[job.state][change]
         assert state is not None, (job.state, change)
-        self.window.drop(job.seq)
+        self.window.drop((job.seq,))
         job.state = state
 
     def _paced(self, lane: Lane, jobs: int, work_ms: float, head: int, now: float) -> None:

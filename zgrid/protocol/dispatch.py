@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from zgrid.protocol.effects import Effect, Record, Send
 from zgrid.protocol.flow import Terms
-from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage, filters_of
 from zgrid.protocol.survivors import URI_CHARS_PER_BATCH_MAX, shares
 from zgrid.protocol.window import Window
@@ -81,8 +80,6 @@ class Dispatch:
         if self.open:
             going = [job for job in jobs if self.chains.get(job.chain) not in self.paused_chains]
             for lane, batch in shares(going, list(self._lanes.values()), self.chains, self.terms, credit):
-                for job in batch:
-                    job.state, job.lane = State.SENT, lane.id
                 single = lane.pace.single or any(job.suspect for job in batch)
                 _send(lane, batch, single, now, effects)
         return effects
@@ -109,7 +106,7 @@ class Dispatch:
 
     def _give(self, lane: Lane, room: int, now: float, effects: list[Effect]) -> None:
         """Take up to ``room`` ready jobs that this lane can do, in messages of one chain and one manner each."""
-        chains = [chain for chain, shelf in self._window.shelves.items() if shelf.heap and self._may(lane, chain)]
+        chains = [chain for chain, shelf in self._window.shelves.items() if shelf.places and self._may(lane, chain)]
         while room > 0:
             room = min(room, self._worth(lane, chains, now))
             batch, single = self._batch(lane, chains, min(room, self.terms.batch_jobs_max))
@@ -159,32 +156,34 @@ class Dispatch:
 
     def _batch(self, lane: Lane, chains: list[int], room: int) -> tuple[list[Job], bool]:
         """Take jobs for one message: of one chain and one manner, within all that a message and the lane may have."""
-        batch: list[Job] = []
+        ahead = self._window.ahead(chains, room)
+        if not ahead:
+            return [], False
+        batch, slow, terms = [], lane.pace.single, self.terms
         size = chars = 0
-        window, terms, slow = self._window, self.terms, lane.pace.single
         free = terms.unsettled_bytes_max - lane.unsettled_bytes
-        single = slow
-        while len(batch) < room:
-            job = window.head(chains)
-            if job is None or (size + job.size > free and not lane.fits(len(batch) + 1, job.size + size, terms)):
+        bytes_max = min(free, terms.batch_bytes_max)
+        first, single = ahead[0], slow or ahead[0].suspect
+        for job in ahead:
+            if size + job.size > bytes_max:
+                if batch and size + job.size > terms.batch_bytes_max:
+                    break
+                if size + job.size > free and not lane.fits(len(batch) + 1, size + job.size, terms):
+                    break
+            if batch and (
+                (slow or job.suspect) is not single or job.ttr_ms != first.ttr_ms or chars > URI_CHARS_PER_BATCH_MAX
+            ):
                 break
-            alone = slow or job.suspect
-            if batch and (alone != single or not job.goes_with(batch[0]) or chars > URI_CHARS_PER_BATCH_MAX):
-                break
-            if batch and size + job.size > terms.batch_bytes_max:
-                break
-            window.pop(job)
-            job.state, job.lane = State.SENT, lane.id
-            single = alone
             size += job.size
             chars += len(job.uri)
             batch.append(job)
+        self._window.take(batch)
         return batch, single
 
 
 def _send(lane: Lane, batch: list[Job], single: bool, now: float, effects: list[Effect]) -> None:
-    lane.put(batch, single=single, now=now)
-    effects.append(Record("sent", [job.seq for job in batch], lane.worker, lane.id, None))
+    seqs = lane.put(batch, single=single, now=now)
+    effects.append(Record("sent", seqs, lane.worker, lane.id, None))
     effects.append(Send(lane.id, batch, single))
 
 

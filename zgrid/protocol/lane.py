@@ -215,20 +215,23 @@ class Lane:
         """Return how many more jobs may be unsettled: with a sink that stores nothing, even idle children must wait."""
         return max(terms.unsettled_jobs_max, 2 * self.procs) - len(self.sent) - len(self.finished)
 
-    def put(self, jobs: Iterable[Job], *, single: bool, now: float) -> None:
-        """Note that these jobs go out on the lane, behind what is there."""
+    def put(self, jobs: Sequence[Job], *, single: bool, now: float) -> list[int]:
+        """Note that these jobs go out on the lane, behind what is there, and return their numbers."""
         if not self.sent:
             self.pace.begun(now)
             self.head_since = now
+        seqs = [job.seq for job in jobs]
+        if not self.sent.keys().isdisjoint(seqs):  # withdrawn and brought back while it runs here
+            for seq in seqs:  # only the new attempt counts
+                before = self.sent.pop(seq, None)
+                self.unsettled_bytes -= before.size if before is not None else 0
+        self.sent.update(zip(seqs, jobs, strict=True))
         for job in jobs:
-            before = self.sent.pop(job.seq, None)
-            if before is not None:  # withdrawn and brought back while it runs here: only the new attempt counts
-                self.unsettled_bytes -= before.size
-            self.sent[job.seq] = job
-            job.sent_at = now
+            job.state, job.lane, job.sent_at = State.SENT, self.id, now
             self.unsettled_bytes += job.size
-            if single:
-                self.singles.add(job.seq)
+        if single:
+            self.singles.update(seqs)
+        return seqs
 
     def take(self, seq: int) -> Job | None:
         """Note that a job is no longer at the worker; its bytes stay unsettled until ``release``."""

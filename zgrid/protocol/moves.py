@@ -67,3 +67,6 @@ MOVES: tuple[tuple[State | None, ...], ...] = tuple(
     tuple(_MOVES.get((state, change)) for change in Change) for state in State
 )
 """``MOVES[state][change]`` is the new state, or None for a change that comes late and alters nothing."""
+
+CAN_FINISH = tuple(state for state in State if MOVES[state][Change.FINISH] is not None)
+"""The states of which FINISH is no late news, for a look at every job that is reported."""

@@ -4,23 +4,26 @@ Everything behind a cursor is on disk only, so memory does not grow with the que
 one that nobody can do, or that somebody has paused, keeps no other chain's jobs on the disk.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from bisect import insort
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice, repeat, starmap
 from typing import NamedTuple
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job
 
-DROPPED_MAX = 8192
-"""Jobs that were closed a moment ago: more than one commit of the ledger takes in."""
+DROPPED_MIN = 8192
+"""So many jobs that were closed last are known: more than one commit of the ledger takes in."""
 
 SHELVES_MAX = 16
 """With more chains than this, those of which nothing is ready or on disk give up their shelf."""
 
 START = (-(1 << 62), 0)
 """In front of every job: nothing of a chain is in memory."""
+
+END = (1 << 62, 0)
+"""Behind every job."""
 
 Place = tuple[int, int]
 """(priority, seq): the smaller the sooner."""
@@ -49,17 +52,46 @@ class Row(NamedTuple):
 class Shelf:
     """One chain's ready jobs in memory. ``exhausted``: the ledger has no more behind ``cursor``.
 
-    ``left``: places in the heap of jobs that are not ready any more.
+    ``places``: theirs in order, the next one last, so that a whole batch is taken off its end; and ``left`` more, of
+    jobs that are not ready any more.
     """
 
-    __slots__ = ("cursor", "exhausted", "heap", "left", "ready")
+    __slots__ = ("cursor", "exhausted", "left", "places", "ready")
 
     def __init__(self) -> None:
-        self.heap: list[Place] = []
+        self.places: list[Place] = []
         self.ready = 0
         self.cursor = START
         self.exhausted = False
         self.left = 0
+
+
+class Dropped:
+    """The jobs that were closed last: at least DROPPED_MIN of them, at most twice as many and one batch."""
+
+    __slots__ = ("_before", "_last")
+
+    def __init__(self) -> None:
+        self._last: set[int] = set()
+        self._before: set[int] = set()
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._last or seq in self._before
+
+    def touches(self, seqs: Sequence[int]) -> bool:
+        """Whether any of these is among them."""
+        return not (self._last.isdisjoint(seqs) and self._before.isdisjoint(seqs))
+
+    def add(self, seqs: Iterable[int]) -> None:
+        """These were closed just now."""
+        self._last.update(seqs)
+        if len(self._last) >= DROPPED_MIN:
+            self._last, self._before = set(), self._last
+
+    def forget(self, seqs: Sequence[int]) -> None:
+        """These are open again."""
+        self._last.difference_update(seqs)
+        self._before.difference_update(seqs)
 
 
 class Window:
@@ -71,7 +103,7 @@ class Window:
         self.ready = 0
         self._ready_max = terms.ready_max
         self._least = 2 * terms.batch_jobs_max
-        self._dropped: OrderedDict[int, None] = OrderedDict()  # a dict takes longer and longer to lose its first key
+        self._dropped = Dropped()
 
     @property
     def room(self) -> int:
@@ -84,42 +116,36 @@ class Window:
             if chain not in self.shelves:
                 self.shelves[chain] = Shelf()
 
-    def accept(self, rows: Iterable[Row]) -> None:
+    def accept(self, rows: Sequence[Row]) -> None:
         """Take newly accepted jobs in, as far as they belong before their cursor or there is room behind it."""
-        room, chains = self.room, set()
+        self._dropped.forget([row.seq for row in rows])
+        room = self.room
+        by_chain: dict[int, list[Row]] = {}
         for row in rows:
-            shelf = self.shelves.get(row.chain)
-            if shelf is None:
-                shelf = self.shelves[row.chain] = Shelf()
-            place = (row.priority, row.seq)
-            self._dropped.pop(row.seq, None)
-            if place > shelf.cursor:
-                if not shelf.exhausted or shelf.ready >= room:
-                    shelf.exhausted = False
-                    continue
-                shelf.cursor = place
-            self._enter(row, shelf)
-            chains.add(row.chain)
-        for chain in chains:
-            if self.shelves[chain].ready > 2 * room:
-                self._evict(self.shelves[chain], room)
+            by_chain.setdefault(row.chain, []).append(row)
+        self.know(by_chain)
+        for chain, mine in by_chain.items():
+            shelf = self.shelves[chain]
+            self._enter(_fitting(shelf, mine, room), shelf)
+            if shelf.ready > 2 * room:
+                self._evict(shelf, room)
 
-    def load(self, chain: int, rows: list[Row], *, exhausted: bool) -> None:
+    def load(self, chain: int, rows: Sequence[Row], *, exhausted: bool) -> None:
         """Take in what the ledger had behind a chain's cursor; ``exhausted`` says that there is no more."""
         self.know((chain,))
         shelf = self.shelves[chain]
-        for row in rows:
-            # What was closed a moment ago may have been read before the ledger had heard of it.
-            if row.seq not in self._dropped:
-                self._enter(row, shelf)
         if rows:
             shelf.cursor = max(shelf.cursor, (rows[-1].priority, rows[-1].seq))
         shelf.exhausted = exhausted
+        # What was closed a moment ago may have been read before the ledger had heard of it.
+        if self._dropped.touches([row.seq for row in rows]):
+            rows = [row for row in rows if row.seq not in self._dropped]
+        self._enter(rows, shelf)
 
     def wants(self) -> list[int]:
         """Return the chains of which the ledger should be read for more."""
         if len(self.shelves) > SHELVES_MAX:
-            self.shelves = {chain: shelf for chain, shelf in self.shelves.items() if shelf.heap or not shelf.exhausted}
+            self.shelves = {chain: shelf for chain, shelf in self.shelves.items() if shelf.places or not shelf.exhausted}
         half = self.room // 2
         return [chain for chain, shelf in self.shelves.items() if not shelf.exhausted and shelf.ready < half]
 
@@ -129,14 +155,17 @@ class Window:
         return START if shelf is None else shelf.cursor
 
     def back(self, job: Job) -> None:
-        """Put a job that is READY again into its heap."""
+        """Put a job that is READY again onto its shelf."""
         self.know((job.chain,))
-        self._shelve(job, self.shelves[job.chain])
+        shelf = self.shelves[job.chain]
+        insort(shelf.places, (job.priority, job.seq), key=_from_last)
+        shelf.ready += 1
+        self.ready += 1
 
-    def drop(self, seq: int) -> Job | None:
-        """Forget a job that was closed or postponed; its place in a heap is passed over later."""
-        job = self.jobs.pop(seq, None)
-        if job is not None:
+    def drop(self, seqs: Collection[int]) -> list[Job]:
+        """Forget jobs that were closed or postponed, and return those that were here; their places are passed over."""
+        jobs = [job for job in map(self.jobs.pop, seqs, repeat(None)) if job is not None]
+        for job in jobs:
             if job.state is State.READY:
                 shelf = self.shelves[job.chain]
                 self.ready -= 1
@@ -144,48 +173,68 @@ class Window:
                 shelf.left += 1
                 if shelf.left > self.room:
                     self._sweep(shelf)
-            self._dropped[seq] = None
-            if len(self._dropped) > DROPPED_MAX:
-                self._dropped.popitem(last=False)
-        return job
+        self._dropped.add(seqs if len(jobs) == len(seqs) else [job.seq for job in jobs])
+        return jobs
 
-    def head(self, chains: Sequence[int]) -> Job | None:
+    def head(self, chains: Iterable[int]) -> Job | None:
         """Return the next ready job of any of these chains, without taking it."""
-        best: Place | None = None
+        best: Job | None = None
         for chain in chains:
-            heap = self.shelves[chain].heap
-            while heap:
-                job = self.jobs.get(heap[0][1])
+            places = self.shelves[chain].places
+            while places:
+                job = self.jobs.get(places[-1][1])
                 if job is not None and job.state is State.READY:
-                    if len(chains) == 1:  # nearly always: one look
-                        return job
-                    if best is None or heap[0] < best:
-                        best = heap[0]
+                    if best is None or (job.priority, job.seq) < (best.priority, best.seq):
+                        best = job
                     break
-                heappop(heap)
-        return None if best is None else self.jobs[best[1]]
+                places.pop()
+        return best
 
-    def pop(self, job: Job) -> None:
-        """Take the job that ``head`` returned out of its heap."""
-        shelf = self.shelves[job.chain]
-        heappop(shelf.heap)
-        shelf.ready -= 1
-        self.ready -= 1
+    def ahead(self, chains: Sequence[int], count: int) -> list[Job]:
+        """Return up to ``count`` next ready jobs, without taking them: all of one chain, before another one's turn.
 
-    def _enter(self, row: Row, shelf: Shelf) -> None:
-        if row.seq not in self.jobs:
-            job = self.jobs[row.seq] = Job(*row)
-            self._shelve(job, shelf)
+        There may be fewer than are ready, but never none.
+        """
+        first = self.head(chains)
+        if first is None:
+            return []
+        rivals = [self.shelves[chain].places for chain in chains if chain != first.chain] if len(chains) > 1 else ()
+        bound = min((places[-1] for places in rivals if places), default=END)
+        jobs: list[Job] = []
+        before = START
+        for place in islice(reversed(self.shelves[first.chain].places), count):
+            job = self.jobs.get(place[1])
+            # A job that was dropped and came back has two places.
+            if job is None or job.state is not State.READY or place > bound or place == before:
+                break
+            jobs.append(job)
+            before = place
+        return jobs
 
-    def _shelve(self, job: Job, shelf: Shelf) -> None:
-        heappush(shelf.heap, (job.priority, job.seq))
-        shelf.ready += 1
-        self.ready += 1
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Take the jobs off their shelf that ``ahead`` or ``head`` returned, or the first of them."""
+        if jobs:
+            shelf = self.shelves[jobs[0].chain]
+            del shelf.places[-len(jobs) :]
+            shelf.ready -= len(jobs)
+            self.ready -= len(jobs)
+
+    def _enter(self, rows: Sequence[Row], shelf: Shelf) -> None:
+        """Make jobs of those rows that are not in memory yet; they are ready."""
+        seqs = [row.seq for row in rows]
+        if not self.jobs.keys().isdisjoint(seqs):
+            rows = [row for row in rows if row.seq not in self.jobs]
+            seqs = [row.seq for row in rows]
+        self.jobs.update(zip(seqs, starmap(Job, rows), strict=True))
+        shelf.places += [(row.priority, row.seq) for row in rows]
+        shelf.places.sort(reverse=True)  # two orders that are joined: a look at each place
+        shelf.ready += len(rows)
+        self.ready += len(rows)
 
     def _evict(self, shelf: Shelf, room: int) -> None:
         """Leave the later half of a chain's ready jobs to the disk again: urgent ones came in front of them."""
         # A job that was dropped and came back has two places.
-        ready = [place for place in sorted(set(shelf.heap)) if self._is_ready(place[1])]
+        ready = [place for place in sorted(set(shelf.places)) if self._is_ready(place[1])]
         for _, seq in ready[room:]:
             del self.jobs[seq]
         # Jobs that were handed back may stand behind the cursor, among others that are on disk only: it never goes on.
@@ -196,11 +245,29 @@ class Window:
         self._sweep(shelf)
 
     def _sweep(self, shelf: Shelf) -> None:
-        """Take the places of jobs that are not ready any more out of a heap."""
+        """Forget the places of jobs that are not ready any more."""
         shelf.left = 0
-        shelf.heap = [place for place in shelf.heap if self._is_ready(place[1])]
-        heapify(shelf.heap)
+        shelf.places = [place for place in shelf.places if self._is_ready(place[1])]
 
     def _is_ready(self, seq: int) -> bool:
         job = self.jobs.get(seq)
         return job is not None and job.state is State.READY
+
+
+def _fitting(shelf: Shelf, rows: Iterable[Row], room: int) -> list[Row]:
+    """Return those rows that belong on a shelf with room for so many; its cursor goes on over them."""
+    fitting = []
+    for row in rows:
+        place = (row.priority, row.seq)
+        if place > shelf.cursor:
+            if not shelf.exhausted or shelf.ready + len(fitting) >= room:
+                shelf.exhausted = False
+                continue
+            shelf.cursor = place
+        fitting.append(row)
+    return fitting
+
+
+def _from_last(place: Place) -> Place:
+    """Turn the order of places round."""
+    return -place[0], -place[1]

@@ -139,7 +139,7 @@ class Answers:
         """Return for how long the oldest ready job of a chain has waited, of those in memory."""
         window = self._machine.delivery.window
         shelf = window.shelves.get(chain)
-        jobs = [window.jobs.get(seq) for _, seq in (shelf.heap if shelf is not None else ())]
+        jobs = [window.jobs.get(seq) for _, seq in (shelf.places if shelf is not None else ())]
         accepted = [job.accepted_ms for job in jobs if job is not None and job.state is State.READY]
         return max(0, wall_ms() - min(accepted)) if accepted else None
 
