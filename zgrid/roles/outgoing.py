@@ -81,7 +81,7 @@ class Outgoing:
                 uris=[job.uri for job in jobs],
                 sizes=[job.size for job in jobs],
                 mtimes_ns=[job.mtime_ns for job in jobs],
-                waits=[max(0, wall - job.accepted_ms) for job in jobs],
+                waits=[wall - job.accepted_ms if wall > job.accepted_ms else 0 for job in jobs],
                 images=tuple(images),
             )
         )

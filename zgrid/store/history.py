@@ -1,10 +1,14 @@
 """How the jobs of one event are kept: in blocks of neighbours, each packed into a few bytes."""
 
+import sqlite3
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from zgrid.store import statements
+from zgrid.store.rows import Happening
 
 BLOCK_BITS = 12
 """Jobs whose numbers agree above these bits are one block of 4096. ``schema.sql`` has the same number in an index."""
@@ -39,6 +43,34 @@ def spans(seqs: Sequence[int]) -> Iterator[Span]:
         return
     for _, members in groupby(ordered, block_of):
         yield _span(list(members))
+
+
+class Diary:
+    """What happened since the last commit, written with one statement when it is committed or looked at.
+
+    A statement for each line as it comes took half of what a line costs, and the main loop's time.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[Any, ...]] = []
+
+    def add(self, happening: Happening, seqs: Sequence[int]) -> int:
+        """Note one event of all these jobs; return of how many."""
+        jobs = 0
+        for span in spans(seqs):
+            self._lines.append((*happening, *span))
+            jobs += span.jobs
+        return jobs
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write the lines, in the transaction that is open."""
+        if self._lines:
+            db.executemany(statements.RECORD, self._lines)
+            self._lines = []
+
+    def undo(self) -> None:
+        """The transaction is rolled back."""
+        self._lines = []
 
 
 def _span(ordered: list[int]) -> Span:

@@ -16,10 +16,10 @@ import orjson
 from zgrid.protocol.job import CLOSED, Offer, State, job_key
 from zgrid.protocol.window import Row
 from zgrid.store import opening, sqlite, statements
-from zgrid.store.history import spans
+from zgrid.store.history import Diary
 from zgrid.store.lock import FileLock
 from zgrid.store.questions import Questions
-from zgrid.store.rows import PLAIN_TERMS, JobLedger, JobTerms, Placed, Tally, plain_json
+from zgrid.store.rows import PLAIN_TERMS, Happening, JobLedger, JobTerms, Placed, Tally, plain_json
 from zgrid.store.spool import put_offer
 from zgrid.store.sums import Sums
 from zgrid.store.trouble import explained
@@ -75,6 +75,7 @@ class Ledger(Questions, JobLedger):
     def _load(self) -> None:
         """Read what is kept in memory."""
         self._sums = Sums(self._db)
+        self._diary = Diary()
         self._chains: dict[str, int] = dict(self._db.execute("SELECT text, id FROM chains ORDER BY id"))
         self._last_seq = int(self._value("SELECT coalesce(max(seq), 0) FROM jobs"))
         self._spooling = bool(self._value(statements.SPOOLED))
@@ -113,6 +114,7 @@ class Ledger(Questions, JobLedger):
     def _commit(self) -> None:
         try:
             self._sums.write(self._db)
+            self._diary.write(self._db)
             self._db.execute("COMMIT")
         except sqlite3.Error:
             self._undo()
@@ -141,6 +143,7 @@ class Ledger(Questions, JobLedger):
         if self._dirty:
             self._dirty = False
             self._sums.undo()
+            self._diary.undo()
             self._last_seq, chains, self._spooling = self._durable
             self._chains = dict(list(self._chains.items())[:chains])
 
@@ -393,10 +396,15 @@ class Ledger(Questions, JobLedger):
     ) -> None:  # fmt: skip
         """Add one event to the history of all these jobs: ``at_ms`` is wall clock, ``event`` one word."""
         with self._writing():
-            for span in spans(seqs):
-                self._db.execute(statements.RECORD, (at_ms, event, worker, lane, attempt, note, *span))
-                if worker is not None:
-                    self._sums.tally(worker, event, span.jobs, at_ms)
+            jobs = self._diary.add(Happening(at_ms, event, worker, lane, attempt, note), seqs)
+            if worker is not None and jobs:
+                self._sums.tally(worker, event, jobs, at_ms)
+
+    def story(self, seq: int) -> list[Happening]:
+        """Return what happened to one job, in order."""
+        with self._asking():
+            self._diary.write(self._db)
+        return super().story(seq)
 
     def remember(self, name: str, value: Any) -> None:
         """Keep plain data under this name; None forgets it."""
