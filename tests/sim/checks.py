@@ -129,7 +129,7 @@ class Checks:
         assert not delivery.window.jobs, f"jobs left in memory: {list(delivery.window.jobs)}"
         assert not delivery.window.ready
         assert not any(delivery.finished)
-        assert sum(len(shelf.heap) for shelf in delivery.window.shelves.values()) <= 3 * ventilator.terms.ready_max
+        assert sum(len(shelf.places) for shelf in delivery.window.shelves.values()) <= 3 * ventilator.terms.ready_max
         assert set(machine._workers._heard) == workers
         for lane in delivery.lanes.values():
             check_lane(delivery, lane)
@@ -172,7 +172,7 @@ def check_window(delivery: Delivery, back: int) -> None:
     """Each job in memory is exactly where its state says. ``back``: how many may have come back from workers."""
     window = delivery.window
     ready = sent = finished = 0
-    places = {place for shelf in window.shelves.values() for place in shelf.heap}
+    places = {place for shelf in window.shelves.values() for place in shelf.places}
     for seq, job in window.jobs.items():
         if job.state is State.READY:
             ready += 1
