@@ -36,7 +36,7 @@ LAYER_LIMITS = {
 ventilator opens no ledger and loads no filter."""
 
 PURE_STDLIB = frozenset({
-    "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools", "math", "operator", "typing",
+    "bisect", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "math", "operator", "typing",
 })  # fmt: skip
 """What protocol/ may import of Python: no file, socket, clock, thread, process, log or random number is behind it."""
 

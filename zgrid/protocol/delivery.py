@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zgrid.protocol.asking import asks, by_sink, sink_of
 from zgrid.protocol.dispatch import Dispatch
 from zgrid.protocol.effects import (
     Bury,
@@ -20,14 +21,13 @@ from zgrid.protocol.effects import (
     Refill,
     Review,
     Settle,
-    TellSink,
 )
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane, Stage
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
-from zgrid.protocol.messages import Ask, Code, Outcomes
+from zgrid.protocol.messages import Code, Outcomes
 from zgrid.protocol.moves import CAN_FINISH, MOVES, Change
 from zgrid.protocol.retry import retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
@@ -210,8 +210,8 @@ class Delivery:
         lane.singles.difference_update(message.seqs)
         if finished:
             lane.finished.update(finished)
-            for sink, jobs in enumerate(self._by_sink(finished)):
-                self.finished[sink].update(jobs)
+            for waiting, jobs in zip(self.finished, by_sink(finished, len(self.finished)), strict=True):
+                waiting.update(jobs)
             effects.append(Record("finished", list(finished), lane.worker, lane.id, None))
         self._not_finished(others, lane, effects)
         self._paced(
@@ -257,7 +257,7 @@ class Delivery:
                 relieved[job.lane] = lane
             if job.state is State.FINISHED:
                 seq = job.seq
-                waiting[job.key[0] % sinks].pop(seq, None)
+                waiting[sink_of(job.key, sinks) if sinks > 1 else 0].pop(seq, None)
                 if lane is not None and lane.finished.pop(seq, None) is not None:
                     lane.unsettled_bytes -= job.size
             job.state = State.STORED
@@ -307,13 +307,7 @@ class Delivery:
 
         A result may have been under way when its job was closed, and the sink's word been lost with one of us.
         """
-        effects: list[Effect] = []
-        for sink in range(len(self.finished)):
-            mine = [(seq, key) for seq, key in jobs if key[0] % len(self.finished) == sink]
-            for start in range(0, len(mine), BATCH_JOBS_MAX):
-                seqs, keys = zip(*mine[start : start + BATCH_JOBS_MAX], strict=True)
-                effects.append(TellSink(sink, Ask(ledger=self.ledger, seqs=list(seqs), keys=b"".join(keys))))
-        return effects
+        return asks(self.ledger, len(self.finished), jobs)
 
     # -- time
 
@@ -354,18 +348,9 @@ class Delivery:
 
     def sink_of(self, job: Job) -> int:
         """Return the number of the sink that gets this job's result: always the same one for a key."""
-        return job.key[0] % len(self.finished)
+        return sink_of(job.key, len(self.finished))
 
     # -- inside
-
-    def _by_sink(self, jobs: dict[int, Job]) -> list[dict[int, Job]]:
-        """Return the jobs of each sink."""
-        if len(self.finished) == 1:
-            return [jobs]
-        parts: list[dict[int, Job]] = [{} for _ in self.finished]
-        for seq, job in jobs.items():
-            parts[self.sink_of(job)][seq] = job
-        return parts
 
     def _ready(self, job: Job) -> None:
         job.state, job.lane = State.READY, 0
@@ -453,8 +438,9 @@ class Delivery:
         return [log, *effects]
 
     def _ask(self, jobs: list[Job]) -> list[Effect]:
-        """Ask each sink what it has of these jobs."""
-        return self.reviewed([(job.seq, job.key) for job in jobs if job.state is State.FINISHED])
+        """Ask each sink what it has of those of these jobs whose result is on its way there."""
+        waiting = [(job.seq, job.key) for job in jobs if job.state is State.FINISHED]
+        return asks(self.ledger, len(self.finished), waiting)
 
 
 def _evidence(job: Job, lane: Lane, why: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -159,7 +159,8 @@ class Dispatch:
         ahead = self._window.ahead(chains, room)
         if not ahead:
             return [], False
-        batch, slow, terms = [], lane.pace.single, self.terms
+        batch: list[Job] = []
+        slow, terms = lane.pace.single, self.terms
         size = chars = 0
         free = terms.unsettled_bytes_max - lane.unsettled_bytes
         bytes_max = min(free, terms.batch_bytes_max)

@@ -145,7 +145,9 @@ class Window:
     def wants(self) -> list[int]:
         """Return the chains of which the ledger should be read for more."""
         if len(self.shelves) > SHELVES_MAX:
-            self.shelves = {chain: shelf for chain, shelf in self.shelves.items() if shelf.places or not shelf.exhausted}
+            self.shelves = {
+                chain: shelf for chain, shelf in self.shelves.items() if shelf.places or not shelf.exhausted
+            }
         half = self.room // 2
         return [chain for chain, shelf in self.shelves.items() if not shelf.exhausted and shelf.ready < half]
 
@@ -256,7 +258,7 @@ class Window:
 
 def _fitting(shelf: Shelf, rows: Iterable[Row], room: int) -> list[Row]:
     """Return those rows that belong on a shelf with room for so many; its cursor goes on over them."""
-    fitting = []
+    fitting: list[Row] = []
     for row in rows:
         place = (row.priority, row.seq)
         if place > shelf.cursor:

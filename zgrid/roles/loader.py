@@ -105,7 +105,7 @@ class Loader:
 
     def _cut(self, batch: Send) -> Iterator[_Part]:
         """Cut a batch where images that travel and images by reference meet: a message has either, and order counts."""
-        if not self._by_reference or not any([is_put(job.uri) for job in batch.jobs]):
+        if not self._by_reference or not any(is_put(job.uri) for job in batch.jobs):
             yield _Part(batch, inline=not self._by_reference)
             return
         for spooled, jobs in groupby(batch.jobs, lambda job: is_put(job.uri)):
