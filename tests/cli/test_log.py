@@ -62,6 +62,16 @@ def test_many_lines_are_as_one_by_one():
     assert len(fast) == 50
 
 
+def test_many_lines_with_lines_within():
+    """Rows that hold maps which look like rows, or a text that looks like the end of one, are still a line each."""
+    rows = [{"job": number, "note": [{"job": 1}, {"job": '},{"job":2'}]} for number in range(3)]
+    for odd in (rows, [*rows, {"job": float("nan"), 7: "no text"}]):
+        lines = written(lambda out, odd=odd: out.lines(Event.JOB_STORED, odd))
+        assert [line["job"] for line in lines][:3] == [0, 1, 2]
+        assert len(lines) == len(odd)
+        assert lines[1]["note"] == rows[1]["note"]
+
+
 def test_many_lines_are_one_write(tmp_path):
     """A batch of lines reaches the file whole, with a single system call."""
     read, write = os.pipe()

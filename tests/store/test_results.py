@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Iterable
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
@@ -10,7 +11,7 @@ from zgrid.errors import FullError, SettingsError, StoreError
 from zgrid.store import tables
 from zgrid.store.results import Results
 from zgrid.store.sqlite import refusal
-from zgrid.store.tables import FaceRow, ImageRow, face_rows
+from zgrid.store.tables import FaceRow, ImageRow, Sheet, face_rows
 
 LEDGER = b"L" * 16
 
@@ -30,6 +31,14 @@ def image(number: int, **changes) -> ImageRow:
 
 def face(number: int, of: int = 0) -> FaceRow:
     return FaceRow(key(number), of, 1.0, 2.0, 30.5, 40.0, 0.9, "[[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]")
+
+
+def sheet(numbers: Iterable[int], **changes) -> Sheet:
+    """Return the rows of plain results, and in them what image() says under the same names."""
+    rows = [image(number)._asdict() for number in numbers]
+    own = {name: [row[name] for row in rows] for name in ("key", "uri", "size_bytes", "wait_ms", "seq")}
+    names = ("chain", "chain_version", "worker", "attempt", "read_ms", "work_ms", "ledger", "stored_at")
+    return Sheet({name: image(0)._asdict()[name] for name in names} | changes, own)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -85,6 +94,34 @@ def test_batches_of_any_size(url, count):
     assert results.stored(LEDGER, [*range(1, count + 1), 9999]) == set(map(key, range(1, count + 1)))
     results.close()
     assert read(url, "SELECT count(*) FROM images") == read(url, "SELECT count(*) FROM faces") == [(count,)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 1024, 1500])
+def test_sheets_of_any_size(url, count):
+    """Sheets are inserted as their rows would be, whatever they have in common, and what they do not name is NULL."""
+    results = Results(url)
+    first, second = range(1, count + 1), range(count + 1, 2 * count + 1)
+    assert results.insert_new([sheet(first), sheet(second, worker="w2"), sheet([9998]), sheet([9999], media="image/x")])
+    results.close()
+    rows = read(url, f"SELECT {', '.join(ImageRow._fields)} FROM images ORDER BY seq")
+    nothing = dict.fromkeys(("digest", "width", "height", "format", "picture", "media", "notes"))
+    assert rows == [
+        *(image(number, **nothing) for number in first),
+        *(image(number, **nothing, worker="w2") for number in second),
+        image(9998, **nothing),
+        image(9999, **nothing | {"media": "image/x"}),
+    ]
+
+
+@pytest.mark.parametrize("known", [[[1]], [[7, 8], [9, 8]], [[7], [1]]])
+def test_sheets_with_a_known_row_are_not_inserted(url, known):
+    """One row that is there, in the database or earlier in the batch, and none of the batch is inserted."""
+    results = Results(url)
+    assert results.insert_new([sheet([1, 2])])
+    assert not results.insert_new([sheet(numbers) for numbers in known])
+    assert results.insert_new([sheet([3])])
+    results.close()
+    assert read(url, "SELECT seq FROM images ORDER BY seq") == [(1,), (2,), (3,)]
 
 
 def test_what_is_known(url):

@@ -62,7 +62,6 @@ class Intake:
         self._waiting: deque[tuple[float, Results]] = deque()
         self._waiting_jobs = 0
         self._storing: list[Results] = []
-        self._held: Counter[tuple[bytes, int]] = Counter()
         self._stored_at = 0.0
         self._again_at = 0.0
         self._pause_s = FAILED_AGAIN_S
@@ -105,8 +104,8 @@ class Intake:
         if type(message) is Beat:
             return [Reply(peer, self._beat())]
         if type(message) is Ask:
-            held = [seq for seq in message.seqs if (message.ledger, seq) in self._held]
-            mine = set(held)
+            mine = self._held(message.ledger)
+            held = [seq for seq in message.seqs if seq in mine]
             seqs = [seq for seq in message.seqs if seq not in mine]
             keys = b"".join(
                 message.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
@@ -131,8 +130,9 @@ class Intake:
         if have:
             effects.append(Reply(lookup.peer, Acks(ledger=lookup.ledger, seqs=have)))
         # What was taken in while the store was looked at is held by now.
-        held = lookup.held + [seq for seq in unknown if (lookup.ledger, seq) in self._held]
-        unknown = [seq for seq in unknown if (lookup.ledger, seq) not in self._held]
+        mine = self._held(lookup.ledger) if unknown else set()
+        held = lookup.held + [seq for seq in unknown if seq in mine]
+        unknown = [seq for seq in unknown if seq not in mine]
         if held or unknown:
             holds = Holds(ledger=lookup.ledger, held=held, unknown=unknown, busy=lookup.busy or self.full)
             effects.append(Reply(lookup.peer, holds))
@@ -145,7 +145,6 @@ class Intake:
         self._waiting.append((now, message))
         self._waiting_jobs += len(message.seqs)
         self.held_bytes += _size(message)
-        self._held.update((message.ledger, seq) for seq in message.seqs)
         return self.tick(now)
 
     def stored(self, duplicates: int, now: float) -> list[Effect]:
@@ -157,7 +156,6 @@ class Intake:
             seqs.setdefault(message.ledger, []).extend(message.seqs)
             self.held_bytes -= _size(message)
             self.counts["stored"] += len(message.seqs)
-            self._release(message)
         self.counts["stored"] -= duplicates
         self._storing = []
         self._stored_at = now
@@ -220,15 +218,16 @@ class Intake:
     def _beat(self) -> Beat:
         return Beat(boot=self.boot, leaving=self._leaves_at is not None)
 
-    def _release(self, message: Results) -> None:
-        for seq in message.seqs:
-            place = (message.ledger, seq)
-            self._held[place] -= 1
-            if not self._held[place]:
-                del self._held[place]
+    def _held(self, ledger: bytes) -> set[int]:
+        """Return the numbers of a ledger's jobs whose results are here and not stored.
+
+        Only an ASK needs it; to keep count of them cost each result more than all else that is done here.
+        """
+        messages = (*self._storing, *(message for _, message in self._waiting))
+        return {seq for message in messages if message.ledger == ledger for seq in message.seqs}
 
 
 def _size(message: Results) -> int:
     """Return about how many bytes a message holds: pictures, notes as text, and 1 KiB for each job's columns."""
-    notes = sum(len(repr(note)) for note in message.notes if note)
+    notes = sum(len(repr(note)) for note in message.notes if note) if any(message.notes) else 0
     return sum(map(len, message.images)) + notes + 1024 * len(message.seqs)

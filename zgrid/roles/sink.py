@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 from zgrid import __version__
@@ -20,7 +19,7 @@ from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
-from zgrid.roles.rows import is_plain, lines_of, results_of, rows_of
+from zgrid.roles.rows import is_plain, lines_of, plain_lines_of, results_of, rows_of, sheet_of
 from zgrid.roles.signals import Signals
 from zgrid.roles.sink_metrics import SinkMetrics
 from zgrid.roles.telling import Telling
@@ -230,13 +229,10 @@ class SinkRole:
     def _store(self, batch: list[Results]) -> tuple[int, int]:
         """In the store's thread: put a batch on disk and log it; return how many were new and how many known."""
         wall = wall_ms()
-        rows = [rows_of(message, wall) for message in batch]
-        if all(map(is_plain, batch)):
-            every = [row for some in rows for row in some]
-            if self.store.put_rows(every):
-                self.log.lines(Event.JOB_STORED, lines_of(every, repeat(0)))
-                return len(every), 0
-        results = [one for message, some in zip(batch, rows, strict=True) for one in results_of(message, some)]
+        if all(map(is_plain, batch)) and self.store.put_sheets([sheet_of(message, wall) for message in batch]):
+            self.log.lines(Event.JOB_STORED, [line for message in batch for line in plain_lines_of(message)])
+            return sum(len(message.seqs) for message in batch), 0
+        results = [one for message in batch for one in results_of(message, rows_of(message, wall))]
         put = self.store.put(results)
         new = []
         for result in results:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from sqlalchemy import Column, Dialect, Double
 
 from zgrid.store import tables
-from zgrid.store.tables import FaceRow, ImageRow
+from zgrid.store.tables import FaceRow, ImageRow, Sheet
 
 Rows = Sequence[tuple[Any, ...]]
 Batch = tuple[str, tuple[Any, ...]]
@@ -29,19 +29,22 @@ class Batches(Protocol):
     def of(self, name: str, rows: Rows, *values: Any) -> Iterator[Batch]:
         """Yield the statements of this name for all the rows; ``values`` stand in front of them."""
 
+    def of_sheet(self, sheet: Sheet) -> Iterator[Batch]:
+        """Yield the statements that insert a sheet's rows."""
+
 
 class SqliteBatches(Batches):
     """Every value is bound by itself, so a statement is made for a number of rows, and filled up with rows of NULL."""
 
-    ROWS_MAX = 1024
-    """Rows in one statement: with the 20 columns of an image two thirds of what SQLite binds to one."""
+    ROWS_MAX = 512
+    """Rows in one statement: with the 20 columns of an image a third of what SQLite binds to one; more gain nothing."""
 
     ROWS_STEP = 64
     """Statements are made for one row and for multiples of this, so that there are few of them to prepare."""
 
     INSERT = """
         INSERT INTO {table} ({columns})
-        SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"""
+        SELECT {common}* FROM (VALUES {values}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"""
     TEXTS: ClassVar[dict[str, str]] = {
         "images": INSERT,
         "faces": INSERT,
@@ -54,27 +57,40 @@ class SqliteBatches(Batches):
     }
 
     def __init__(self) -> None:
-        self._statements: dict[tuple[str, int], str] = {}
+        self._statements: dict[tuple[Any, ...], str] = {}
 
     def asked(self, rows: Sequence[ImageRow]) -> Rows:
         """Return (uri, key) of each row: the index is over both."""
         return [(row.uri, row.key) for row in rows]
 
     def of(self, name: str, rows: Rows, *values: Any) -> Iterator[Batch]:
-        """Yield a statement for each 1024 rows."""
+        """Yield a statement for each ROWS_MAX rows."""
+        return self._filled(name, _COLUMNS.get(name, ""), 0, rows, values)
+
+    def of_sheet(self, sheet: Sheet) -> Iterator[Batch]:
+        """Yield a statement for each ROWS_MAX rows; what the rows have in common is bound to each of them once."""
+        columns = ", ".join((*sheet.common, *sheet.own))
+        rows = list(zip(*sheet.own.values(), strict=True))
+        return self._filled("images", columns, len(sheet.common), rows, tuple(sheet.common.values()))
+
+    def _filled(
+        self, name: str, columns: str, common: int, rows: Rows, values: tuple[Any, ...]
+    ) -> Iterator[Batch]:  # fmt: skip
         for at in range(0, len(rows), self.ROWS_MAX):
             part = rows[at : at + self.ROWS_MAX]
             width, room = len(part[0]), -(-len(part) // self.ROWS_STEP) * self.ROWS_STEP if len(part) > 1 else 1
             padding = repeat(None, (room - len(part)) * width)
-            yield self._statement(name, room, width), (*values, *chain.from_iterable(part), *padding)
+            text = self._statement(name, columns, common, room, width)
+            yield text, (*values, *chain.from_iterable(part), *padding)
 
-    def _statement(self, name: str, rows: int, width: int) -> str:
-        text = self._statements.get((name, rows))
+    def _statement(self, name: str, columns: str, common: int, rows: int, width: int) -> str:
+        text = self._statements.get((name, columns, common, rows))
         if text is None:
             row = ", ".join(["?"] * width)
-            text = self._statements[name, rows] = self.TEXTS[name].format(
+            text = self._statements[name, columns, common, rows] = self.TEXTS[name].format(
                 table=name,
-                columns=_COLUMNS.get(name),
+                columns=columns,
+                common="?, " * common,
                 values=", ".join([f"({row})"] * rows),
                 list=", ".join([row] * rows),
             )
@@ -84,7 +100,7 @@ class SqliteBatches(Batches):
 class PostgresqlBatches(Batches):
     """A column is one value, an array; so there is one statement for any number of rows."""
 
-    INSERT = "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
+    INSERT = "INSERT INTO {table} ({columns}) SELECT {common}* FROM unnest({arrays}) ON CONFLICT DO NOTHING"
     TEXTS: ClassVar[dict[str, str]] = {
         "images": INSERT,
         "faces": INSERT,
@@ -109,12 +125,23 @@ class PostgresqlBatches(Batches):
         if rows:
             columns = self._columns.get(name, [None])
             arrays = [_array(column, items) for column, items in zip(columns, zip(*rows, strict=True), strict=True)]
-            yield self._statement(name), (*values, *arrays)
+            yield self._statement(name, self._columns.get(name, [])), (*values, *arrays)
 
-    def _statement(self, name: str) -> str:
-        types = [column.type.compile(self._dialect) for column in self._columns.get(name, [])]
-        arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
-        return self.TEXTS[name].format(table=name, columns=_COLUMNS.get(name), arrays=arrays)
+    def of_sheet(self, sheet: Sheet) -> Iterator[Batch]:
+        """Yield one statement."""
+        common = [tables.images.c[name] for name in sheet.common]
+        own = [tables.images.c[name] for name in sheet.own]
+        values = [_array(column, [sheet.common[column.name]])[0] for column in common]
+        arrays = [_array(column, sheet.own[column.name]) for column in own]
+        yield self._statement("images", own, common), (*values, *arrays)
+
+    def _statement(self, name: str, own: Sequence[Column[Any]], common: Sequence[Column[Any]] = ()) -> str:
+        return self.TEXTS[name].format(
+            table=name,
+            columns=", ".join(column.name for column in (*common, *own)),
+            common="".join(f"%s::{column.type.compile(self._dialect)}, " for column in common),
+            arrays=", ".join(f"%s::{column.type.compile(self._dialect)}[]" for column in own),
+        )
 
 
 def _array(column: Column[Any] | None, items: Sequence[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ It may be called from any thread, but from one at a time.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from zgrid.errors import SettingsError, StoreError
 from zgrid.store import sqlite, tables
 from zgrid.store.batches import Batches, PostgresqlBatches, Rows, SqliteBatches
 from zgrid.store.lock import FileLock
-from zgrid.store.tables import FaceRow, ImageRow
+from zgrid.store.tables import FaceRow, ImageRow, Sheet, joined
 
 _MAKING = 0x7A67726964
 """PostgreSQL's advisory lock while the tables are made: "zgrid" as a number."""
@@ -148,19 +148,18 @@ class Results:
                 db.exec_driver_sql(statement, flat)
             self._at_step("commit")
 
-    def insert_new(self, rows: Sequence[ImageRow]) -> bool:
+    def insert_new(self, sheets: Iterable[Sheet]) -> bool:
         """Insert rows in one transaction if all of them are new; else insert nothing and return false.
 
         That is what nearly every batch is, and it spares asking first which of them are known.
         """
         with self._errors(), self._engine.connect() as db, db.begin() as transaction:
             self._at_step("insert rows")
-            inserted = 0
-            for statement, flat in self._batches.of("images", rows):
-                inserted += db.exec_driver_sql(statement, flat).rowcount
-            if inserted != len(rows):
-                transaction.rollback()
-                return False
+            for sheet in joined(sheets):
+                inserted = sum(db.exec_driver_sql(*batch).rowcount for batch in self._batches.of_sheet(sheet))
+                if inserted != len(sheet):
+                    transaction.rollback()
+                    return False
             self._at_step("commit")
         return True
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from zgrid.store.pictures import Pictures
 from zgrid.store.results import Results
-from zgrid.store.tables import FaceRow, ImageRow
+from zgrid.store.tables import FaceRow, ImageRow, Sheet
 
 
 class Result(NamedTuple):
@@ -53,12 +53,12 @@ class SinkStore:
             self.results.insert(rows, [face for result in new.values() for face in result.faces])
         return Put(set(new), known)
 
-    def put_rows(self, rows: Sequence[ImageRow]) -> bool:
+    def put_sheets(self, sheets: Sequence[Sheet]) -> bool:
         """Store rows that have neither faces nor pictures, if all of them are new; else store nothing: ``put`` them.
 
         Raises StoreError as ``put`` does.
         """
-        return self.results.insert_new(rows)
+        return self.results.insert_new(sheets)
 
     def sweep(self) -> Iterator[int]:
         """Remove pictures without a row, a few at each step; see ``Pictures.sweep``."""

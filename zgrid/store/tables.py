@@ -5,7 +5,8 @@ dirties one page of 4 KB for each row; so there the key is unique together with 
 neighbours of a folder are neighbours in the index. PostgreSQL cannot index a long URI, so there it is the key alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
 import orjson
@@ -92,6 +93,35 @@ class ImageRow(NamedTuple):
     ledger: bytes
     seq: int
     stored_at: str
+
+
+@dataclass(slots=True)
+class Sheet:
+    """Rows of ``images`` in columns, by the columns' names: what they have in common, and what each has of its own.
+
+    ``own`` begins with ``key``. What is in neither is NULL in all of them. A null job's row has 8 values of its own, of
+    20 columns: to bind the others again for each row took SQLite as long as to insert it.
+    """
+
+    common: dict[str, Any]
+    own: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.own["key"])
+
+
+def joined(sheets: Iterable[Sheet]) -> list[Sheet]:
+    """Return the same rows in as few sheets as can be."""
+    whole: dict[tuple[Any, ...], Sheet] = {}
+    for sheet in sheets:
+        kind = (*sheet.common.items(), *sheet.own)
+        first = whole.get(kind)
+        if first is None:
+            whole[kind] = Sheet(sheet.common, {name: list(values) for name, values in sheet.own.items()})
+        else:
+            for name, values in sheet.own.items():
+                first.own[name] += values
+    return list(whole.values())
 
 
 class FaceRow(NamedTuple):
