@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "zgrid"
 
 RANKS = {
-    "errors": 0, "settings": 0, "log": 0, "models": 0,
+    "errors": 0, "settings": 0, "log": 0, "models": 0, "kernel": 0,
     "protocol": 1,
     "transport": 2, "store": 2, "filters": 2, "sources": 2, "metrics": 2,
     "web": 3, "roles": 3, "client": 3,

@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent.parent / "vectors" / "v1"
 
 SHA256 = {
     "01-hello": "3b37931fc053059c0c0925a87d07d3d3fe07911e860ad080efc48230f35a3ed3",
+    "01-hello-reads": "5a90ea9b7967346157ae190e2b301351016929973760bbe8cc1ee1e38831733c",
     "01-hello-ventilator": "ce25b0a574a96524afcc874dc60859de967592a39ca41cebdf37e1dd2f27a43c",
     "02-welcome": "ca9dd3e4ec8f7912e281ee06a5bbe5be4a7000232bc0583aa81294dd64999d10",
     "03-refuse": "9c1b1a7d4a86aee8ba71db1e9ad7b7d59b7ee7d05e7d19ffa95e58738dc47bfb",

@@ -19,6 +19,7 @@ from zgrid.protocol.messages import (
     Ask,
     Beat,
     Code,
+    Hello,
     Holds,
     Jobs,
     Message,
@@ -34,6 +35,7 @@ SAMPLES: dict[type[Message], Message] = {}
 for _message in VECTORS.values():
     SAMPLES.setdefault(type(_message), _message)
 SAMPLES[Beat] = VECTORS["05-beat-alive"]
+SAMPLES[Hello] = VECTORS["01-hello-reads"]
 
 
 def name_of(value: Any) -> str:
@@ -46,7 +48,7 @@ LISTS = [(kind, name) for kind, name in FIELDS if type(getattr(SAMPLES[kind], na
 PARALLEL = [
     (kind, name)
     for kind, name in [*LISTS, (Jobs, "keys"), (Results, "keys"), (Ask, "keys"), (Outcomes, "codes")]
-    if kind not in (Welcome, Acks, Holds) and (kind, name) != (Beat, "alive")
+    if kind not in (Hello, Welcome, Acks, Holds) and (kind, name) != (Beat, "alive")
 ]
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=name_of)
 EVERY_FIELD = pytest.mark.parametrize(("kind", "name"), FIELDS, ids=name_of)

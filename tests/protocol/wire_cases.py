@@ -48,6 +48,10 @@ VECTORS: dict[str, Message] = {
     "01-hello": Hello(
         role="worker", name="w7", boot=BOOT, host="k/4026531840", procs=8, filters={"faces": "1", "highlight": "2"}
     ),
+    "01-hello-reads": Hello(
+        role="worker", name="w8", boot=BOOT, host="k/4026531840", procs=2, filters={"faces": "2"},
+        reads=["file:///photos", "file:///srv/old%20ones.zip"],
+    ),
     "01-hello-ventilator": Hello(role="ventilator", name="v1", boot=BOOT, host="k/4026531840", ledger=LEDGER),
     "02-welcome": Welcome(
         name="v1", boot=BOOT, lane=7, address="tcp://*:5601", sinks=["tcp://sink.lan:5561"],

@@ -7,6 +7,7 @@ import pytest
 
 from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
+from zgrid.protocol.reach import Reach
 from zgrid.roles.loader import Loader
 from zgrid.sources import path_to_uri
 from zgrid.store.ledger import Ledger
@@ -52,7 +53,7 @@ def loaded(loader, jobs):
 def test_inline(depot):
     """Inline, a batch stays one message, whatever its images come from."""
     make, jobs, _ = depot
-    loader = make(by_reference=False)
+    loader = make(reach=None)
     loader.load(Send(1, jobs, single=True))
     (part,) = loaded(loader, 10)
     assert (part.jobs, part.single, part.failed) == (jobs, True, [])
@@ -62,7 +63,7 @@ def test_inline(depot):
 def test_by_reference_keeps_the_order(depot):
     """By reference, only what was put has its images; messages have one kind each, and the lane's order is kept."""
     make, jobs, _ = depot
-    loader = make(by_reference=True)
+    loader = make(reach=lambda _: Reach(["file:///"]))
     loader.load(Send(1, jobs[:4], single=False))
     loader.load(Send(2, jobs[4:5], single=False))
     parts = loader.take()
@@ -79,10 +80,25 @@ def test_image_that_is_gone(depot):
     make, jobs, ledger = depot
     ledger.settle([jobs[1].seq], 5, 2)
     ledger.commit()
-    loader = make(by_reference=False)
+    loader = make(reach=None)
     loader.load(Send(1, jobs[:4], single=False))
     (part,) = loaded(loader, 4)
     assert part.jobs == [jobs[0], *jobs[2:4]]
     ((job, reason, transient),) = part.failed
     assert (job, transient) == (jobs[1], False)
     assert "put it again under another name" in reason
+
+
+def test_what_a_worker_may_not_read_travels(depot, tmp_path):
+    """By reference, a file outside of a worker's places is sent whole, and so is one whose first attempt failed."""
+    make, jobs, _ = depot
+    files = jobs[::2]
+    files[3].failures = 1
+    places = {1: [path_to_uri(f"{tmp_path}/{number}.jpg") for number in (0, 1, 3)], 2: []}
+    loader = make(reach=lambda lane: Reach(places[lane]))
+    loader.load(Send(1, files, single=False))
+    parts = loaded(loader, 5)
+    assert [(part.jobs, bool(part.images)) for part in parts] == [(files[:2], False), (files[2:], True)]
+    loader.load(Send(2, files[:2], single=False))
+    (part,) = loaded(loader, 2)
+    assert part.images == [b"file 0", b"file 1"]

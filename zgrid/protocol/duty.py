@@ -49,7 +49,7 @@ class Duty:
     """The worker agent's decisions. Pure: takes messages, children's news and time; returns what is to be done.
 
     ``ventilators``: how many addresses it serves. ``versions``: what the children made of each chain's text.
-    ``blocked``: results wait for sinks, so children get nothing new.
+    ``reads``: places with images by reference. ``blocked``: results wait for sinks, so children get nothing new.
     """
 
     def __init__(self, name: str, boot: bytes, host: str, procs: int, ventilators: int) -> None:
@@ -57,6 +57,7 @@ class Duty:
         self.boot = boot
         self.host = host
         self.filters: dict[str, str] | None = None
+        self.reads: list[str] = []
         self.employers = [Employer(index) for index in range(ventilators)]
         self.children = [Child(index) for index in range(procs)]
         self.versions: dict[str, str] = {}
@@ -393,7 +394,8 @@ class Duty:
         employer.hello_at = now + HELLO_AGAIN_S
         procs = len(self.children)
         hello = Hello(
-            role="worker", name=self.name, boot=self.boot, host=self.host, procs=procs, filters=self.filters
+            role="worker", name=self.name, boot=self.boot, host=self.host, procs=procs, filters=self.filters,
+            reads=self.reads,
         )  # fmt: skip
         return [Tell(employer.index, hello)]
 

@@ -5,6 +5,7 @@ from enum import Enum
 
 from zgrid.protocol.flow import Pace, Terms
 from zgrid.protocol.job import State
+from zgrid.protocol.reach import Reach
 
 OVERDUE_GRACE_S = 5.0
 """What a worker gets beyond the time-to-run to kill the child and report it, before the ventilator itself gives up."""
@@ -82,6 +83,7 @@ class Lane:
         "pace",
         "peer",
         "procs",
+        "reads",
         "running",
         "sent",
         "serial",
@@ -98,6 +100,7 @@ class Lane:
         self.host = host
         self.procs = max(1, procs)
         self.filters = filters
+        self.reads = Reach()
         self.stage = Stage.OPENING
         self.address = ""
         self.pace = Pace()

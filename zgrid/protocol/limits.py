@@ -18,6 +18,9 @@ URI_CHARS_MAX = 16384
 TEXT_CHARS_MAX = 4096
 """A name, address, chain or reason."""
 
+ROOTS_MAX = 64
+"""Places that one worker may name from which it reads images by reference."""
+
 FILTERS_MAX = 256
 """Filters that one worker may name."""
 

@@ -19,6 +19,7 @@ from zgrid.protocol.limits import (
     FILTERS_MAX,
     PIXELS_MAX,
     PRIORITY_MAX,
+    ROOTS_MAX,
     TEXT_CHARS_MAX,
     TTR_MS_MAX,
     URI_CHARS_MAX,
@@ -114,6 +115,7 @@ class Hello(Message):
     procs: int = _field(checks.integer(0, 65536), default=0)
     filters: dict[str, str] = _field(checks.mapping(checks.text(256), FILTERS_MAX), default_factory=dict)
     ledger: bytes = _field(checks.blob(0, 16), default=b"")
+    reads: list[str] = _field(checks.texts(URI_CHARS_MAX, ROOTS_MAX), added=True, default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

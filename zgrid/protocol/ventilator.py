@@ -20,6 +20,7 @@ from zgrid.protocol.messages import (
     Welcome,
     Who,
 )  # fmt: skip
+from zgrid.protocol.reach import Reach
 from zgrid.protocol.survivors import NOTICED_S
 
 LOCAL_HOSTS = ("tcp://127.", "tcp://localhost", "tcp://[::1]", "ipc://", "inproc://")
@@ -224,6 +225,7 @@ class Ventilator:
             return [Reply(peer, self._welcome(known))] if known.address else []
         self._lanes_opened += 1
         lane = Lane(self._lanes_opened, peer, self._name(hello.name), hello.host, hello.procs, hello.filters)
+        lane.reads = Reach(hello.reads)
         self.delivery.lanes[lane.id] = lane
         self.peers[peer] = lane.id
         return [*self.delivery.came_back(peer), OpenLane(lane.id, peer, lane.worker)]

@@ -161,6 +161,7 @@ class Answers:
             "credit": lane.credit(self._machine.terms),
             "beat_age_ms": None if age_s is None else round(age_s * 1000),
             "filters": lane.filters,
+            "reads": lane.reads.places,
             "running": [
                 {"job": job.seq, "progress": _progress(far), "for_ms": round((now - job.sent_at) * 1000)}
                 for job, far in running

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zgrid.errors import SourceError, StoreError
 from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
+from zgrid.protocol.reach import Reach
 from zgrid.sources import Reader
 from zgrid.store.reader import LedgerReader
 from zgrid.store.spool import is_put
@@ -62,15 +63,18 @@ class _Part:
 class Loader:
     """Loads batches; ``take`` returns those that are ready to be sent, each lane's in order.
 
-    ``by_reference``: workers read the images themselves; only what was put travels inline, from the ledger at
-    ``spool``, in messages of its own.
+    ``reach``: what the worker of a lane may read itself, None where every image travels. By reference, what travels all
+    the same goes in messages of its own: what was put, which is in the ledger at ``spool``; what the worker may not
+    read; and what failed before, for perhaps the worker could only not read it.
     """
 
-    def __init__(self, wake: Callable[[], None], job_bytes_max: int, spool: Path, *, by_reference: bool) -> None:
+    def __init__(
+        self, wake: Callable[[], None], job_bytes_max: int, spool: Path, reach: Callable[[int], Reach] | None
+    ) -> None:
         self._wake = wake
         self._job_bytes_max = job_bytes_max
         self._spool = spool
-        self._by_reference = by_reference
+        self._reach = reach
         self._executor = ThreadPoolExecutor(THREADS, "loader")
         self._mine = local()
         self._waiting: deque[_Part] = deque()
@@ -105,11 +109,16 @@ class Loader:
 
     def _cut(self, batch: Send) -> Iterator[_Part]:
         """Cut a batch where images that travel and images by reference meet: a message has either, and order counts."""
-        if not self._by_reference or not any(is_put(job.uri) for job in batch.jobs):
-            yield _Part(batch, inline=not self._by_reference)
+        if self._reach is None:
+            yield _Part(batch, inline=True)
             return
-        for spooled, jobs in groupby(batch.jobs, lambda job: is_put(job.uri)):
-            yield _Part(Send(batch.lane, list(jobs), batch.single), inline=spooled)
+        reach = self._reach(batch.lane)
+
+        def travels(job: Job) -> bool:
+            return job.failures > 0 or is_put(job.uri) or job.uri not in reach
+
+        for inline, jobs in groupby(batch.jobs, travels):
+            yield _Part(Send(batch.lane, list(jobs), batch.single), inline=inline)
 
     def _begin(self) -> None:
         while self._waiting and (not self._bytes or self._bytes < LOADED_BYTES_MAX):

@@ -15,6 +15,7 @@ from zgrid.protocol import effects as fx
 from zgrid.protocol.job import OPEN, State
 from zgrid.protocol.limits import FRAME_BYTES_MAX
 from zgrid.protocol.messages import Bye, Put, Question, Welcome
+from zgrid.protocol.reach import Reach
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles.answers import Answers
@@ -155,7 +156,8 @@ class VentilatorRole:
     def _open_parts(self, stack: ExitStack) -> None:
         settings, machine, books = self.settings, self.machine, self.books
         self.rate = Rate(clock_now())
-        loader = Loader(self.loop.wake, settings.job_bytes_max, settings.ledger, by_reference=settings.by_reference)
+        reach = self._reach if settings.by_reference else None
+        loader = Loader(self.loop.wake, settings.job_bytes_max, settings.ledger, reach)
         stack.callback(loader.close)
         self.outgoing = Outgoing(self.lanes, loader, self.loop, machine, settings.ttr_ms, self.do)
         self.entries = Entries(books, machine, self.log, self.rate, self.do)
@@ -186,6 +188,11 @@ class VentilatorRole:
             posts = (self.workers, *self.sinks)
             parts = Parts(machine, self.ledger, self.supply, self.halts, self.telling, posts, self.waiting)
             self.endpoint.begin(lambda: self.metrics.stock(parts), lambda: self.metrics.look(settings.ledger))
+
+    def _reach(self, lane: int) -> Reach:
+        """Return what the worker of a lane may read itself; nothing, when it is gone."""
+        known = self.machine.delivery.lanes.get(lane)
+        return known.reads if known is not None else Reach()
 
     # -- what happens
 

@@ -4,7 +4,8 @@
 """
 
 from zgrid.sources.reader import Reader, read
-from zgrid.sources.scan import Passed, scan
+from zgrid.sources.roots import Roots
+from zgrid.sources.scan import Passed, roots_of, scan
 from zgrid.sources.uri import member_to_uri, path_to_uri, uri_to_path
 
-__all__ = ["Passed", "Reader", "member_to_uri", "path_to_uri", "read", "scan", "uri_to_path"]
+__all__ = ["Passed", "Reader", "Roots", "member_to_uri", "path_to_uri", "read", "roots_of", "scan", "uri_to_path"]

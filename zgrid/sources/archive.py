@@ -36,14 +36,19 @@ DAMAGED = (
 )
 """What the readers of archives raise, beside OSError, when the bytes are not what they should be."""
 
+ZIP_MEMBERS_MAX = 300_000
+"""A zip's table of contents is in memory as a whole: some 600 bytes for each member."""
+_ZIP_TAIL_BYTES = 22 + 65_535 + 76
+"""Where the end of a zip is: its last record, the longest comment, and the records of a large one."""
+
 PIECE_BYTES_MAX = 1 << 20
 """How much of a tar is read at once. Real headers have a few kilobytes."""
 
-_OPENERS: dict[str, Callable[[bytes], IO[bytes]]] = {
-    content.TAR: lambda path: open(path, "rb"),
-    content.GZIP: lambda path: cast("IO[bytes]", gzip.open(path)),
-    content.BZIP2: lambda path: cast("IO[bytes]", bz2.open(path)),
-    content.XZ: lambda path: cast("IO[bytes]", lzma.open(path)),
+_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+    content.TAR: lambda file: file,
+    content.GZIP: lambda file: cast("IO[bytes]", gzip.open(file)),
+    content.BZIP2: lambda file: cast("IO[bytes]", bz2.open(file)),
+    content.XZ: lambda file: cast("IO[bytes]", lzma.open(file)),
 }
 
 
@@ -70,12 +75,18 @@ class Archive(Protocol):
         """Let go of the file."""
 
 
-def open_archive(path: bytes, kind: str) -> Archive:
-    """Open the archive at ``path``, whose ``kind`` is what ``content.kind_of`` said of its first bytes.
+def open_archive(place: bytes | int, kind: str) -> Archive:
+    """Open the archive at a path, or of a descriptor that is closed with it.
 
-    Raises one of DAMAGED or OSError; NotATarError when a compressed file has no tar inside.
+    ``kind`` is what ``content.kind_of`` said of its first bytes. Raises one of DAMAGED or OSError; NotATarError when a
+    compressed file has no tar inside.
     """
-    return ZipArchive(path) if kind == content.ZIP else TarArchive(path, kind)
+    file = open(place, "rb")
+    try:
+        return ZipArchive(file) if kind == content.ZIP else TarArchive(file, kind)
+    except BaseException:
+        file.close()
+        raise
 
 
 class NotATarError(ValueError):
@@ -93,8 +104,10 @@ def check_size(size: int, accepted: int | None, size_bytes_max: int) -> None:
 class ZipArchive:
     """A zip, through the standard library; its table of contents is held in memory (some 600 bytes for a member)."""
 
-    def __init__(self, path: bytes) -> None:
-        self._zip = zipfile.ZipFile(os.fsdecode(path))
+    def __init__(self, file: IO[bytes]) -> None:
+        _check_directory(file)
+        self._file = file
+        self._zip = zipfile.ZipFile(file)
 
     def members(self, size_bytes_max: int) -> Iterator[Member]:
         """List the files in it; folders are left out."""
@@ -134,6 +147,39 @@ class ZipArchive:
     def close(self) -> None:
         """Let go of the file."""
         self._zip.close()
+        self._file.close()
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Raise BadZipFile when a zip's table of contents is larger than we would hold in memory.
+
+    How many members there are is counted, for what the archive says of it need not be true. Where no table is found
+    (one with a long comment, or none), zipfile says the rest.
+    """
+    end = file.seek(0, os.SEEK_END)
+    tail_at = max(0, end - _ZIP_TAIL_BYTES)
+    file.seek(tail_at)
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        return
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    stop = tail_at + at
+    large = tail.rfind(b"PK\6\6", 0, at)
+    if size == 0xFFFFFFFF and large >= 0:
+        size, stop = int.from_bytes(tail[large + 40 : large + 48], "little"), tail_at + large
+    if size > stop:
+        raise zipfile.BadZipFile("its table of contents begins before the file does")
+    members = 0
+    file.seek(stop - size)
+    left = b""
+    while size > 0 and (piece := file.read(min(size, PIECE_BYTES_MAX))):
+        size -= len(piece)
+        members += (left + piece).count(b"PK\1\2")
+        left = piece[-3:]
+    if members > ZIP_MEMBERS_MAX:
+        raise zipfile.BadZipFile(f"it has more than {ZIP_MEMBERS_MAX} members: unpack it and give the folder")
+    file.seek(0)
 
 
 def _zip_time_ns(info: zipfile.ZipInfo) -> int:
@@ -151,8 +197,9 @@ class TarArchive:
     that is the price of the format, so whoever reads at random should be given a zip or a folder.
     """
 
-    def __init__(self, path: bytes, kind: str) -> None:
-        self._file = _Bounded(_OPENERS[kind](path))
+    def __init__(self, file: IO[bytes], kind: str) -> None:
+        self._beneath = file
+        self._file = _Bounded(_OPENERS[kind](file))
         try:
             head = self._file.read(content.HEAD_BYTES)
             if content.kind_of(head) != content.TAR:
@@ -190,6 +237,7 @@ class TarArchive:
         """Let go of the file."""
         self._tar.close()
         self._file.close()
+        self._beneath.close()
 
     def _find(self, name: str, size: int | None) -> tarfile.TarInfo | None:
         """Return the member, looking first where it was seen before, then onwards from the last one seen."""

@@ -12,12 +12,12 @@ from typing import NoReturn, Self
 from zgrid.errors import SourceError
 from zgrid.sources import content
 from zgrid.sources.archive import DAMAGED, Archive, check_size, open_archive
+from zgrid.sources.roots import FLAGS, Roots
 from zgrid.sources.uri import Place, path_to_uri, split_uri
 
 SIZE_BYTES_MAX = 64 << 20
 """How much is read for one image unless told otherwise; the same as the setting job_bytes_max."""
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a fifo put in a file's place must not hang us
 _PERMANENT = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
     | {errno.EINVAL, errno.ENXIO, errno.ENODEV}
@@ -28,10 +28,11 @@ class Reader:
     """Reads images by URI and keeps a few archives open, so that reading members in order is one pass.
 
     For one thread: give each its own. Close it, or use it in a ``with``. ``size_bytes_max`` limits one image,
-    ``archives_max`` how many archives stay open.
+    ``archives_max`` how many archives stay open. With ``roots`` nothing else is read; without, whatever is named.
     """
 
-    def __init__(self, size_bytes_max: int = SIZE_BYTES_MAX, archives_max: int = 4) -> None:
+    def __init__(self, size_bytes_max: int = SIZE_BYTES_MAX, archives_max: int = 4, roots: Roots | None = None) -> None:
+        self._roots = roots
         self._size_bytes_max = size_bytes_max
         self._archives_max = archives_max
         self._open: OrderedDict[bytes, tuple[tuple[int, ...], Archive]] = OrderedDict()
@@ -70,7 +71,7 @@ class Reader:
 
     def _read_file(self, path: bytes, size: int | None, mtime_ns: int | None) -> bytes:
         """Return a plain file's bytes, all of them from the one version that was accepted."""
-        handle = os.open(path, _FLAGS)
+        handle = self._handle(path)
         try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
@@ -93,26 +94,28 @@ class Reader:
 
     def _archive(self, path: bytes) -> Archive:
         """Return the open archive at ``path``: the one from before if it is still the same file."""
-        handle = os.open(path, _FLAGS)
+        handle = self._handle(path)
         try:
             found = os.fstat(handle)
-            head = os.read(handle, content.HEAD_BYTES) if stat.S_ISREG(found.st_mode) else b""
+            version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            known = self._open.get(path)
+            if known is not None and known[0] == version:
+                self._open.move_to_end(path)
+                return known[1]
+            self._forget(path)
+            kind = content.kind_of(os.pread(handle, content.HEAD_BYTES, 0) if stat.S_ISREG(found.st_mode) else b"")
+            if kind not in content.ARCHIVES:
+                raise SourceError("has changed since it was accepted: the archive is none any more")
+            archive = open_archive(os.dup(handle), kind)  # the very file that was looked at
         finally:
             os.close(handle)
-        version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        known = self._open.get(path)
-        if known is not None and known[0] == version:
-            self._open.move_to_end(path)
-            return known[1]
-        self._forget(path)
-        kind = content.kind_of(head)
-        if kind not in content.ARCHIVES:
-            raise SourceError("has changed since it was accepted: the archive is none any more")
-        archive = open_archive(path, kind)
         self._open[path] = (version, archive)
         while len(self._open) > self._archives_max:
             self._open.popitem(last=False)[1][1].close()
         return archive
+
+    def _handle(self, path: bytes) -> int:
+        return os.open(path, FLAGS) if self._roots is None else self._roots.open(path)
 
     def _forget(self, path: bytes) -> None:
         """Close an archive that has changed or is damaged."""

@@ -68,6 +68,21 @@ def scan(
     return _Scan(size_bytes_max).run(roots, stdin)
 
 
+def roots_of(specs: Sequence[str]) -> list[str]:
+    """Return the paths at or below which everything lies that ``specs`` can name. Raises SettingsError as scan does."""
+    roots = []
+    for spec in specs:
+        root = _root(spec)
+        if isinstance(root, bytes):
+            roots.append(os.fsdecode(root))
+        elif root == STDIN:
+            roots.append("/")
+        else:
+            fixed = spec[: next(at for at, letter in enumerate(spec) if letter in "*?[")]
+            roots.append(os.fsdecode(_absolute(os.fsencode(os.path.dirname(fixed)))))
+    return roots
+
+
 def _root(spec: str) -> bytes | str:
     """Return the absolute path of a spec, or the spec itself where it is a glob or ``-``; raises SettingsError."""
     if spec == STDIN:
