@@ -108,7 +108,7 @@ def _say(image: Image, argument: str) -> None:
         "garbage": b"\xc1" * 40,
         "text": msgpack.packb("results"),
         "many": msgpack.packb([7, b"\0" * 900, b"", b"", []]),
-        "ready": msgpack.packb([5, {}, {}, []]),
+        "ready": msgpack.packb([5, {}, {}, [], []]),
     }.get(argument, b"")
     prefix = struct.pack("<II", len(header), 0) if header else b"\xff" * 8
     os.write(_descriptor("link"), prefix + header)

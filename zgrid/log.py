@@ -69,6 +69,7 @@ class Event(StrEnum):
     PEER_ERROR = "peer_error", "a message broke the protocol; it was counted and dropped"
 
     CHILD_STARTED = "child_started", "a child process of a worker is ready for images"
+    CHILD_EXPOSED = "child_exposed", "the kernel cannot keep something from child processes that they do not need"
     CHILD_DIED = "child_died", "a child process ended by itself; the job that it was at has lost one attempt"
     CHILD_STARVED = "child_starved", "a child process had no memory left and was replaced; it costs no job an attempt"
     CHILD_OVERRAN = "child_overran", "a child process was killed because its job took longer than its time to run"

@@ -147,6 +147,7 @@ class Grid:
     def worker(self, name="w1", to=(), **settings):
         """Start a worker with the filters for tests, for the ventilators ``to``."""
         defaults = {"name": name, "procs": 1, "filter_module": ["filters_for_tests"]}
+        defaults |= {"allow": self.folder.parent, "child_write": self.folder}
         return self.start("worker", name, words_of({**defaults, **settings}, to or [self.address]))
 
     def sink(self, name="sink", **settings):

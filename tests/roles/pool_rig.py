@@ -2,13 +2,18 @@
 
 import os
 import select
+import tempfile
 import time
 from pathlib import Path
 
 from zgrid.roles.pool import Died, Pool, Ready, Results
+from zgrid.roles.sandbox import Sandbox
 
 TESTS = Path(__file__).parents[1]
 DEADLINE_S = 30
+BASE = os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()
+SANDBOX = Sandbox(read=("/proc",), write=(BASE,))
+"""What children of these tests may do: write notes where tests have their folders."""
 
 
 class Rig:
@@ -16,7 +21,8 @@ class Rig:
 
     def __init__(self, monkeypatch, procs=1, **options):
         monkeypatch.setenv("PYTHONPATH", str(TESTS))
-        self.pool = Pool(procs, **({"chains": {1: "act"}, "filters": ["filters_for_tests"]} | options))
+        defaults = {"chains": {1: "act"}, "filters": ["filters_for_tests"], "allow": [BASE], "sandbox": SANDBOX}
+        self.pool = Pool(procs, **(defaults | options))
         self.events = []
         self.results = {}
         self.pool.start(time.monotonic())

@@ -14,6 +14,7 @@ from pool_rig import DEADLINE_S, TESTS, Rig, descriptors
 
 from zgrid.protocol.messages import Code
 from zgrid.roles.pool import START_S_MAX, Died, Ready
+from zgrid.roles.sandbox import Sandbox
 
 pytestmark = pytest.mark.grid
 
@@ -125,7 +126,7 @@ def test_a_dead_child_takes_no_jobs_and_says_so(rig):
 
 def test_memory_is_limited(monkeypatch):
     """With a limit, a filter that eats memory fails for want of it and the child lives on."""
-    rig = Rig(monkeypatch, memory_bytes_max=3 << 30)
+    rig = Rig(monkeypatch, sandbox=Sandbox(memory_bytes_max=1 << 30))
     with rig.pool:
         rig.warm()
         rig.give(b"eat", b"keep")

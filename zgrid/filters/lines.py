@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from zgrid.filters import magick
 from zgrid.filters.orientation import Pixels
 
+magick.use_own_policy()
 try:
     from wand.color import Color
     from wand.image import Image as MagickImage

@@ -5,10 +5,8 @@ kill and replace. The child never decides anything about a job. It ends when the
 """
 
 import argparse
-import ctypes
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -19,15 +17,16 @@ from typing import Any
 from zgrid.errors import SettingsError, ZGridError
 from zgrid.filters import Chain, Discard, Fail, Image, Keep, available, missing, parse_steps, progress
 from zgrid.filters.threads import use_one_thread
+from zgrid.kernel import PR_SET_NAME, PR_SET_PDEATHSIG, prctl
 from zgrid.protocol.limits import TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
 from zgrid.roles.courier import Courier
 from zgrid.roles.link import EXIT_STARVED, PICTURE_BYTES_MAX, Inbox, Kind, pack
 from zgrid.roles.report import Row, pack_notes
-from zgrid.sources import Reader
+from zgrid.roles.sandbox import CpuLimit, Sandbox
+from zgrid.sources import Reader, Roots
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _WORDS_MASK = (1 << 64) - 1
 
 
@@ -53,8 +52,12 @@ class Reading:
 class Child:
     """The child's life, from its first message to its last."""
 
-    def __init__(self, link: socket.socket, window: Window, reader: Reader) -> None:
+    def __init__(
+        self, link: socket.socket, window: Window, reader: Reader, cpu: CpuLimit, exposed: Sequence[str]
+    ) -> None:
         self._link = link
+        self._cpu = cpu
+        self._exposed = exposed
         self._window = window
         self._words = window.words
         self._reader = reader
@@ -83,7 +86,7 @@ class Child:
                 self._courier.send(pack((Kind.MADE, self._make(header[1], header[2]))))
             elif header[0] == Kind.START:
                 made = [self._make(chain, text) for chain, text in header[1]]
-                self._courier.send(pack((Kind.READY, _bounded(available()), _bounded(missing()), made)))
+                self._courier.send(pack((Kind.READY, _bounded(available()), _bounded(missing()), made, self._exposed)))
 
     def _make(self, chain: int, text: str) -> tuple[int, str | None, str | None]:
         """Build a chain, loading what its filters need; return its number, and its version or why it cannot be."""
@@ -102,6 +105,7 @@ class Child:
         self._window.reach(arena_bytes)
         words = self._words
         self._courier.begin(len(uris))
+        self._cpu.renew(time.perf_counter())
         for uri, size, mtime_ns, chain, offset in zip(uris, sizes, mtimes_ns, chains, offsets, strict=True):
             if words[STOP]:
                 break
@@ -120,6 +124,7 @@ class Child:
                 self._starve()
                 raise
             words[ENDED] = self._begun
+            self._cpu.renew(ended)
             self._courier.flush_due(ended)
         self._courier.end()
 
@@ -158,6 +163,7 @@ class Child:
 
     def _touch(self, fraction: float | None) -> None:
         """Count a filter's sign of life where the agent sees it."""
+        self._cpu.renew(time.perf_counter())
         words = self._words
         words[TOUCHES] = (words[TOUCHES] + 1) & _WORDS_MASK
         if fraction is not None and fraction == fraction:  # noqa: PLR0124  NaN is not equal to itself
@@ -220,18 +226,14 @@ def _let_go(view: memoryview) -> None:
         return  # an array made from it is still somewhere; it must not be used either, but we cannot enforce it
 
 
-def confine(parent: int, memory_bytes_max: int | None) -> None:
-    """Tie this process to its agent, keep the terminal's signals away from it, and bound what it may use."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, b"zgrid-child", 0, 0, 0)
+def tie(parent: int) -> None:
+    """Tie this process to its agent, and keep the terminal's signals away from it."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_NAME, b"zgrid-child")
     if os.getppid() != parent:
         sys.exit("the agent was gone before its child had started")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides: it stops us, kills us, or dies and we with it
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory_bytes_max is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -240,23 +242,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--link", type=int, required=True, help="descriptor of the socket to the agent")
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the memory shared with the agent")
     parser.add_argument("--parent", type=int, required=True, help="process number of the agent")
-    parser.add_argument("--memory-bytes-max", type=int, help="limit of this process's address space")
     parser.add_argument("--job-bytes-max", type=int, required=True, help="longest image that is read by reference")
+    parser.add_argument("--allow", action="append", default=[], help="read images by reference at or below this path")
+    parser.add_argument("--links", action="store_true", help="follow links that lead out of them")
     parser.add_argument(
         "--filters", action="append", default=[], help="import this module first; it may register filters"
     )
+    Sandbox.add_arguments(parser)
     options = parser.parse_args(arguments)
-    confine(options.parent, options.memory_bytes_max)
+    tie(options.parent)
     for fd in (options.link, options.arena):
         os.set_inheritable(fd, False)  # what a filter starts has no business with them
     if options.filters:
         sys.path.append(str(os.getcwd()))  # noqa: PTH109  last, so that a file there can hide no library
+    importlib.import_module("zgrid.filters.lines")  # Wand looks for its library in ways that the sandbox forbids
+    sandbox = Sandbox.of(options)
+    exposed = sandbox.enter()
     use_one_thread()  # after the limits are set, so that what the libraries allocate counts
     for module in options.filters:
         importlib.import_module(module)
-    with Reader(options.job_bytes_max) as reader, socket.socket(fileno=options.link) as link:
+    roots = Roots(map(os.fsencode, options.allow), links=options.links)
+    with Reader(options.job_bytes_max, roots=roots) as reader, socket.socket(fileno=options.link) as link:
         try:
-            Child(link, Window(options.arena), reader).live()
+            Child(link, Window(options.arena), reader, CpuLimit(sandbox.cpu_ms), exposed).live()
         except (BrokenPipeError, ConnectionResetError):
             return  # the agent is gone
 

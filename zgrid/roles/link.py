@@ -133,9 +133,13 @@ def read_made(item: Any) -> Made:
     return Made(chain, version, problem)
 
 
-def read_ready(header: list[Any]) -> tuple[dict[str, str], dict[str, str], list[Made]]:
-    """Return the filters a new child can run (name to version), those it cannot (name to why), and its chains."""
-    names = checks.mapping(checks.text(), FILTERS_MAX)
-    if len(header) != 4 or not names(header[1]) or not names(header[2]) or type(header[3]) is not list:
+def read_ready(header: list[Any]) -> tuple[dict[str, str], dict[str, str], list[Made], list[str]]:
+    """Return the filters a new child can run (name to version), those it cannot (name to why), and its chains.
+
+    The last are the parts of its sandbox that the kernel would not give it, in words.
+    """
+    names, texts = checks.mapping(checks.text(), FILTERS_MAX), checks.texts()
+    fits = len(header) == 5 and names(header[1]) and names(header[2]) and type(header[3]) is list and texts(header[4])
+    if not fits:
         raise ChildError("its first message has not the parts it should")
-    return header[1], header[2], [read_made(item) for item in header[3]]
+    return header[1], header[2], [read_made(item) for item in header[3]], header[4]

@@ -26,6 +26,7 @@ _THREADS_ONE = (
     "MKL_NUM_THREADS",
     "MAGICK_THREAD_LIMIT",
 )
+_QUIET = {"OPENCV_OPENCL_RUNTIME": "disabled", "ORT_DISABLE_TELEMETRY": "1"}
 _LOOKS_MAX = 1000  # a child that runs null jobs is caught between two of them at the second look, if not the first
 _RECV_BYTES = 1 << 18
 _STDERR_READ_BYTES_MAX = 1 << 20
@@ -284,7 +285,7 @@ def _spawn(arguments: Sequence[str], link: int, arena: int, stderr: int) -> subp
     """Start a child: never forked from this process's memory, in a session of its own, with one thread each."""
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "zgrid.roles.child"]
     command += [f"--link={link}", f"--arena={arena}", f"--parent={os.getpid()}", *arguments]
-    environment = os.environ | dict.fromkeys(_THREADS_ONE, "1") | {"OPENCV_OPENCL_RUNTIME": "disabled"}
+    environment = os.environ | dict.fromkeys(_THREADS_ONE, "1") | _QUIET
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.roles.link import ChildError, Kind, Made, pack, read_made, read_ready
 from zgrid.roles.member import Job, Member, Progress
 from zgrid.roles.report import Columns, read_report
+from zgrid.roles.sandbox import Sandbox
 
 START_S_MAX = 60.0
 """A child that has not said in this time that it is ready is killed; a cold cache over a slow network takes ten."""
@@ -32,6 +33,7 @@ class Ready:
     """A child has started and warmed up: it takes jobs now.
 
     ``filters`` (name to version) can run in it, ``missing`` (name to why) cannot; ``chains`` is what it made of each.
+    ``exposed``: what the kernel would not keep from it.
     """
 
     child: int
@@ -39,6 +41,7 @@ class Ready:
     filters: dict[str, str]
     missing: dict[str, str]
     chains: list[Made]
+    exposed: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,8 @@ class Pool:
     """``procs`` children, numbered from 0, each replaced under its number when it dies.
 
     ``chains``: number to text of the chains known from the start. ``filters``: modules that each child imports first;
-    they may register filters. ``memory_bytes_max`` limits a child's address space (libraries and shared images count),
-    ``job_bytes_max`` an image that a child reads by reference.
+    they may register filters. ``sandbox``: what a child may do. ``job_bytes_max`` limits an image that a child reads
+    by reference, which it does only below the paths ``allow``, following links out of them where ``links`` says so.
     """
 
     def __init__(
@@ -121,13 +124,15 @@ class Pool:
         *,
         chains: dict[int, str],
         filters: Sequence[str] = (),
-        memory_bytes_max: int | None = None,
+        sandbox: Sandbox | None = None,
+        allow: Sequence[str] = (),
+        links: bool = False,
         job_bytes_max: int = 64 << 20,
     ) -> None:
         self._chains = dict(chains)
         self._arguments = [f"--job-bytes-max={job_bytes_max}", *(f"--filters={module}" for module in filters)]
-        if memory_bytes_max is not None:
-            self._arguments.append(f"--memory-bytes-max={memory_bytes_max}")
+        self._arguments += [f"--allow={path}" for path in allow] + ["--links"] * links
+        self._arguments += (sandbox or Sandbox()).arguments()
         self._members: list[Member | None] = [None] * procs
         self._start_at: dict[int, float] = {}
         self._backoff = Backoff()
@@ -311,9 +316,8 @@ class Pool:
         elif kind == Kind.MADE and member.ready and len(header) == 2:
             self._events.append(ChainMade(member.slot, read_made(header[1])))
         elif kind == Kind.READY and not member.ready:
-            filters, missing, made = read_ready(header)
             member.ready = True
-            self._events.append(Ready(member.slot, member.pid, filters, missing, made))
+            self._events.append(Ready(member.slot, member.pid, *read_ready(header)))
         else:
             raise ChildError("it sent a message that has no place there")
 

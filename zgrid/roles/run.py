@@ -14,6 +14,7 @@ from zgrid.roles.household import Member
 from zgrid.roles.signals import Signals
 from zgrid.roles.supply import SCAN
 from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
+from zgrid.sources import roots_of
 from zgrid.store.folder import make_folder
 from zgrid.store.ledger import Ledger
 from zgrid.store.lock import FileLock
@@ -21,6 +22,8 @@ from zgrid.transport.client import Client
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.loop import Loop
 
+CHILDREN = ("child_network", "child_read", "child_write", "child_memory_bytes_max", "child_cpu_ms")
+"""Settings that its worker gets as they are."""
 ASK_EVERY_S = 0.25
 STOP_S_MAX = 30.0
 """How long each process may take to end in order; the ledger has whatever it could not finish."""
@@ -152,8 +155,10 @@ class Run:
         }
         places = {"bind": self.address, "sink": [self.sink_address], "ledger": self.ledger}
         ventilator = VentilatorSettings.model_validate({**common, **chain, **places})
-        hands = {"procs": settings.procs, "filter_module": settings.filter_module}
-        worker = WorkerSettings.model_validate({**common, **hands, "ventilators": [self.address]})
+        # The sources are this user's own, and so are links in them: they lead where the search for images went.
+        hands = {name: getattr(settings, name) for name in ("procs", "filter_module", *CHILDREN)}
+        allow = {"allow": roots_of(settings.sources) if settings.by_reference else [], "allow_links": True}
+        worker = WorkerSettings.model_validate({**common, **hands, **allow, "ventilators": [self.address]})
         sink = SinkSettings.model_validate({**common, "bind": self.sink_address, "pictures": self.out / "pictures"})
         return {"sink": sink.arguments(), "ventilator": ventilator.arguments(), "worker": worker.arguments()}
 

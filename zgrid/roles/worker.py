@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 from zgrid.errors import EXIT_OK, SettingsError
@@ -25,10 +26,12 @@ from zgrid.roles.link import EXIT_STARVED, Made
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
+from zgrid.roles.sandbox import Sandbox
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
 from zgrid.roles.worker_metrics import WorkerMetrics
 from zgrid.settings import WorkerSettings
+from zgrid.sources import path_to_uri
 from zgrid.transport.address import reach
 from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import host_identity, new_boot
@@ -76,6 +79,7 @@ class WorkerRole:
         self.rate = Rate(clock_now())
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
+        self.duty.reads = [path_to_uri(os.fsencode(path)) for path in settings.allow]
         self.context = open_context()
         stack.callback(self.context.term)
         stack.callback(self._close_sockets)
@@ -93,7 +97,9 @@ class WorkerRole:
             settings.procs,
             chains={},
             filters=settings.filter_module,
-            memory_bytes_max=settings.child_memory_bytes_max,
+            sandbox=_sandbox(settings),
+            allow=list(map(str, settings.allow)),
+            links=settings.allow_links,
         )
         stack.callback(self.pool.close)
         self.loop.watch(self.pool.fileno(), self._read_pool)
@@ -174,6 +180,8 @@ class WorkerRole:
         if not self._told_filters:
             self._told_filters = True
             self.notify.ready()  # not before: a worker whose children cannot start is no worker
+            for lack in news.exposed:
+                self.telling.say(Event.CHILD_EXPOSED, lack, {"reason": lack})
             for name, why in news.missing.items():
                 self.telling.say(Event.FILTER_MISSING, name, {"filter": name, "reason": why})
             if "faces" in news.filters:
@@ -418,6 +426,18 @@ class WorkerRole:
             post.close()
         for outbox in self.outboxes.values():
             outbox.close()
+
+
+def _sandbox(settings: WorkerSettings) -> Sandbox:
+    """Return what children may do: what the operator says, and read what is read by reference."""
+    read = [*settings.child_read, *settings.allow, *([Path("/")] if settings.allow_links else [])]
+    return Sandbox(
+        memory_bytes_max=settings.child_memory_bytes_max,
+        cpu_ms=settings.child_cpu_ms,
+        network=settings.child_network,
+        read=tuple(map(str, read)),
+        write=tuple(map(str, settings.child_write)),
+    )
 
 
 def _find(module: str) -> None:

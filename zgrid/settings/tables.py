@@ -14,12 +14,14 @@ from zgrid.settings.values import (
     Millis,
     Modules,
     Name,
+    Paths,
     Place,
     Shown,
     Size,
     Sources,
     SourcesOrNone,
     Words,
+    child_memory,
     cpus,
     data_folder,
     is_ipc,
@@ -47,9 +49,9 @@ class Common(BaseModel):
 
     def for_log(self) -> dict[str, Any]:
         """Return the settings as plain data for a line of the log, without a password in a database's URL."""
-        shown = {name: str(value) if isinstance(value, Path) else value for name, value in self}
+        shown = {name: _plain(value) for name, value in self}
         if "db" in shown:
-            shown["db"] = re.sub(r"(://[^:/@]*:|password=)[^/&]*(?=@|&|$)", r"\1***", shown["db"])
+            shown["db"] = re.sub(r"(://[^:/@]*:|password=)[^/&]*(?=@|&|$)", r"\1***", str(shown["db"]))
         return shown
 
     def arguments(self) -> list[str]:
@@ -65,6 +67,13 @@ class Common(BaseModel):
             elif value is not None:
                 words += [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
         return [*words, "--", *positional] if positional else words
+
+
+def _plain(value: object) -> object:
+    """Return a value without paths, which a log has as texts."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def flag_of(name: str) -> str:
@@ -126,7 +135,11 @@ class VentilatorSettings(_Chain, Served):
     )
     once: bool = Field(default=False, description="end when everything is settled, instead of staying and serving")
     by_reference: bool = Field(
-        default=False, description="send where an image is instead of the image; workers read it from shared storage"
+        default=False,
+        description=(
+            "send where an image is instead of the image: workers read it from shared storage, where their --allow "
+            "says so; the others get the image"
+        ),
     )
     lanes: Annotated[Annotated[str, AfterValidator(ports)] | None, Shown("FIRST-LAST", "any free ports")] = Field(
         default=None, description="the ports that lanes to workers may use, for a firewall: one for each worker"
@@ -177,25 +190,60 @@ class VentilatorSettings(_Chain, Served):
         return self
 
 
-class WorkerSettings(Served):
-    """The worker's."""
+class _Children(Common):
+    """What holds for the processes that run filters."""
 
-    ventilators: Annotated[Calls, Shown("ADDRESS", is_argument=True)] = Field(
-        description="the ventilators to work for, such as tcp://HOST:5550"
-    )
     procs: Annotated[int, Shown("N", "the CPUs it may use")] = Field(
         default_factory=cpus,
         ge=1,
         le=1024,
         description="how many images are worked on at a time, each in its own process",
     )
-    name: Annotated[Name, Shown("NAME", "the host's name")] = Field(description="what logs and status call it")
     filter_module: Modules = Field(
         default=[],
         description="import this Python module first: it may register filters that are not installed as a package",
     )
-    child_memory_bytes_max: Annotated[Size | None, Shown("SIZE", "no limit", is_limit=True)] = Field(
-        default=None, ge=256 * MIB, description="address space of one child process; a filter that wants more fails"
+    child_network: bool = Field(
+        default=False, description="let filters use the network: those of zgrid need none, and children have none"
+    )
+    child_read: Annotated[Paths, Shown("PATH", "none")] = Field(
+        default=[],
+        description="let filters read this file or folder: children see Python, its libraries and the models alone",
+    )
+    child_write: Annotated[Paths, Shown("PATH", "none")] = Field(
+        default=[],
+        description="let filters read and write this folder (or device); the first is their place for temporary files",
+    )
+    child_memory_bytes_max: Annotated[
+        Size, Shown("SIZE", "3/4 of the machine's, shared out, 1 to 4 GiB", is_limit=True)
+    ] = Field(
+        default_factory=lambda data: child_memory(data.get("procs", 1)),
+        ge=256 * MIB,
+        description="memory of one child process; a filter that wants more fails",
+    )
+    child_cpu_ms: Annotated[Millis, Shown("MS", is_limit=True)] = Field(
+        default=3_600_000,
+        description="processor time for one image, or from one touch of its filter to the next",
+    )
+
+
+class WorkerSettings(_Children, Served):
+    """The worker's."""
+
+    ventilators: Annotated[Calls, Shown("ADDRESS", is_argument=True)] = Field(
+        description="the ventilators to work for, such as tcp://HOST:5550"
+    )
+    name: Annotated[Name, Shown("NAME", "the host's name")] = Field(description="what logs and status call it")
+    allow: Annotated[Paths, Shown("PATH", "none")] = Field(
+        default=[],
+        description=(
+            "read images at or below this folder (or in this archive) where a ventilator sends only their names; "
+            "others come whole"
+        ),
+    )
+    allow_links: bool = Field(
+        default=False,
+        description="follow links that lead out of the folders of --allow: only where nobody else can make links",
     )
     stop_ms: Annotated[Millis, Shown("MS", is_limit=True)] = Field(
         default=10_000, description="how long a worker that is asked to stop may finish what it has begun"
@@ -237,21 +285,11 @@ class SinkSettings(Served):
         return self
 
 
-class RunSettings(_Chain):
+class RunSettings(_Children, _Chain):
     """Those of everything on one machine."""
 
     out: Annotated[File, Shown("DIR")] = Field(
         description="the folder for pictures, results.sqlite and the ledger; a second run goes on where the first ended"
-    )
-    procs: Annotated[int, Shown("N", "the CPUs it may use")] = Field(
-        default_factory=cpus,
-        ge=1,
-        le=1024,
-        description="how many images are worked on at a time, each in its own process",
-    )
-    filter_module: Modules = Field(
-        default=[],
-        description="import this Python module first: it may register filters that are not installed as a package",
     )
     by_reference: bool = Field(default=True, description="let workers read the images themselves")
     once: bool = Field(default=True, description="end when everything is settled")

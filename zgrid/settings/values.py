@@ -147,6 +147,36 @@ def _module(value: str) -> str:
     return value
 
 
+def _absolute(value: object) -> Path:
+    """Check a path of something that is there, and make it absolute."""
+    path = Path(os.path.abspath(_path(value).expanduser()))  # noqa: PTH100  resolve() would follow links
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: name what is there; a share must be mounted first")
+    return path
+
+
+def child_memory(procs: int) -> int:
+    """Return how much memory each of ``procs`` children may have: three quarters of the machine's, shared out.
+
+    At most 4 GiB, which is enough for the largest image that is decoded, and at least 1 GiB.
+    """
+    return max(1 << 30, min(4 << 30, _memory_of_machine() * 3 // 4 // max(1, procs)))
+
+
+def _memory_of_machine() -> int:
+    """Return the memory of this machine, or what its control group allows this process of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip().strip("/")
+        folder = Path("/sys/fs/cgroup", group)
+        for limit in (one / "memory.max" for one in (folder, *folder.parents)):
+            if limit.is_file() and (text := limit.read_text().strip()) != "max":
+                memory = min(memory, int(text))
+    except (OSError, ValueError):
+        return memory
+    return memory
+
+
 def cpus() -> int:
     """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0))
@@ -184,6 +214,10 @@ Sources = Annotated[_Sources, Field(min_length=1), Shown("SOURCE", is_argument=T
 SourcesOrNone = Annotated[_Sources, Shown("SOURCE", "none", is_argument=True)]
 File = Annotated[Path, PlainValidator(_path)]
 Modules = Annotated[list[Annotated[str, AfterValidator(_module)]], BeforeValidator(_list), Shown("MODULE", "none")]
+Paths = Annotated[
+    list[Annotated[Path, PlainValidator(_absolute)]],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value),
+]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
 Millis = Annotated[int, Field(ge=1, le=86_400_000)]
 Name = Annotated[str, AfterValidator(_name), Field(default_factory=socket.gethostname, validate_default=True)]
