@@ -1,19 +1,26 @@
 """From an image file's bytes to pixels: JPEG, PNG and WebP by OpenCV, which is fast; the others by Pillow."""
 
 import io
-import struct
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from zgrid.errors import FilterError
-from zgrid.filters.header import FORMATS, Header
+from zgrid.filters.header import FORMATS, UNREADABLE, Header
 from zgrid.filters.orientation import Pixels
 
 FAST_FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats that OpenCV decodes, after a look at whether the file is whole: OpenCV would take one that ends in zeros, as
 an interrupted copy leaves it, and make up the rest of the picture."""
+
+STRIP_PIXELS = 1 << 20
+SCANS_MAX = 200
+"""Encoders make ten of them; each costs a walk over the whole picture, however few bytes it has."""
+JPEG_END = b"\xff\xd9"
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+"""The frames of a JPEG in which a few bytes can stand for a scan of everything."""
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -43,6 +50,8 @@ def stored(data: bytes | memoryview, header: Header) -> Pixels:
     jpeg = header.format == "JPEG"
     pixels = _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if jpeg else cv2.IMREAD_UNCHANGED)
     if pixels is None:
+        if header.format == "PNG":  # where libpng gives up, Pillow would make up what is missing
+            raise FilterError("damaged: the PNG cannot be decoded")
         return _by_pillow(data, header)
     if pixels.ndim == 2:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
@@ -51,39 +60,82 @@ def stored(data: bytes | memoryview, header: Header) -> Pixels:
 
 def flat(pixels: Pixels) -> Pixels:
     """Return 8-bit BGR of BGR or BGRA of 8 or 16 bits: the upper byte of each channel, transparent parts over white."""
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return pixels
+    height, width = pixels.shape[:2]
+    out = np.empty((height, width, 3), np.uint8)
+    rows = _rows(width)
+    for top in range(0, height, rows):
+        out[top : top + rows] = _flat(pixels[top : top + rows])
+    return out
+
+
+def _rows(width: int) -> int:
+    """Return how many rows are changed at once, so that what is made on the way stays small."""
+    return max(1, STRIP_PIXELS // width)
+
+
+def _flat(pixels: Pixels) -> Pixels:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.shape[2] == 3:
-        return pixels
-    alpha = pixels[:, :, 3:]
-    if int(alpha.min()) == 255:
-        return np.ascontiguousarray(pixels[:, :, :3])
-    weight = alpha.astype(np.uint16)
-    mixed = (pixels[:, :, :3] * weight + (255 - weight) * 255 + 127) // 255
-    return np.asarray(mixed, np.uint8)
+    if pixels.shape[2] == 3 or int(pixels[:, :, 3].min()) == 255:
+        return pixels[:, :, :3]
+    weight = pixels[:, :, 3:].astype(np.uint16)
+    return np.asarray((pixels[:, :, :3] * weight + (255 - weight) * 255 + 127) // 255, np.uint8)
 
 
 def check_whole(data: bytes | memoryview, name: str) -> None:
-    """Raise FilterError when a JPEG, PNG or WebP file ends before its picture does."""
+    """Raise FilterError when a JPEG, PNG or WebP file ends before its picture does.
+
+    And when it is made to keep a decoder busy: a PNG with a chunk that claims to be longer than the file, for which
+    OpenCV would find room; a JPEG whose picture is refined thousands of times.
+    """
     if name == "WEBP":
         whole = len(data) >= int.from_bytes(bytes(data[4:8]), "little") + 8
+    elif name == "PNG":
+        whole = _png_is_whole(data)
     else:
-        end, start = (b"\xff\xd9", _scan_start(data)) if name == "JPEG" else (b"IEND", 8)
+        start, is_progressive = _scan_start(data)
         # Mostly the mark ends the file; phones put a film, an editor its notes behind it.
-        whole = end in bytes(data[max(start, len(data) - 64) :]) or bytes(data[start:]).rfind(end) >= 0
+        whole = JPEG_END in bytes(data[max(start, len(data) - 64) :]) or bytes(data[start:]).rfind(JPEG_END) >= 0
+        if is_progressive:
+            _check_scans(bytes(data[start:]))
     if not whole:
         raise FilterError(f"cut short: the {name} file ends before its picture does; copy it again")
 
 
-def _scan_start(data: bytes | memoryview) -> int:
-    """Return where the first scan of a JPEG starts: an end mark before it belongs to a thumbnail within the EXIF."""
-    at = 2
+def _scan_start(data: bytes | memoryview) -> tuple[int, bool]:
+    """Return where the first scan of a JPEG starts, and whether it is a progressive one.
+
+    An end mark before it belongs to a thumbnail within the EXIF.
+    """
+    at, is_progressive = 2, False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xDA:
-            return at
+            return at, is_progressive
+        is_progressive = is_progressive or marker in PROGRESSIVE
         at += 1 if marker == 0xFF else 2 + int.from_bytes(bytes(data[at + 2 : at + 4]), "big")
-    return len(data) if at + 4 > len(data) else at
+    return len(data) if at + 4 > len(data) else at, is_progressive
+
+
+def _check_scans(scans: bytes) -> None:
+    """Raise FilterError when a progressive JPEG goes through all of its picture again and again."""
+    end = scans.find(JPEG_END)
+    if scans.count(b"\xff\xda", 0, end if end >= 0 else len(scans)) > SCANS_MAX:
+        raise FilterError(f"it is refined in more than {SCANS_MAX} scans, which no camera does")
+
+
+def _png_is_whole(data: bytes | memoryview) -> bool:
+    """Return whether a PNG's chunks follow each other up to the last one; it may have something behind that."""
+    at, end = 8, len(data)
+    while at + 12 <= end:
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind = bytes(data[at + 4 : at + 8])
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= end
+    return False
 
 
 def _reduction(header: Header, longest_px: int | None) -> int:
@@ -114,18 +166,32 @@ def _by_pillow(data: bytes | memoryview, header: Header) -> Pixels:
                 return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
             if opened.has_transparency_data:
                 return flat(np.asarray(cv2.cvtColor(np.asarray(opened.convert("RGBA")), cv2.COLOR_RGBA2BGRA)))
-            return np.asarray(cv2.cvtColor(np.asarray(opened.convert("RGB")), cv2.COLOR_RGB2BGR))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError) as error:
+            plain = opened if opened.mode == "RGB" else opened.convert("RGB")
+            return np.asarray(cv2.cvtColor(np.asarray(plain), cv2.COLOR_RGB2BGR))
+    except UNREADABLE as error:
         said = str(error) or type(error).__name__
+        if "memory" in said.lower():
+            raise MemoryError(said) from error
         short = any(word in said.lower() for word in ("truncat", "unexpected end", "eof"))
         raise FilterError(f"{'cut short' if short else 'damaged'}: it cannot be decoded ({said})") from error
 
 
 def _eight_bits(grey: Pixels, header: Header) -> Pixels:
     """Return deep grey as 8 bits: the upper byte of 16 bits; anything deeper from its darkest to its brightest."""
+    height, width = grey.shape
+    strips = [slice(top, top + _rows(width)) for top in range(0, height, _rows(width))]
+    out = np.empty((height, width), np.uint8)
     if header.depth <= 16 and grey.dtype.kind in "iu":
-        return np.asarray(np.clip(grey >> 8, 0, 255), np.uint8)
-    numbers = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(np.min(numbers)), float(np.max(numbers))
-    stretched = (numbers - low) * (255 / (high - low) if high > low else 0)
-    return np.asarray(stretched.astype(np.uint8))
+        for strip in strips:
+            out[strip] = np.clip(grey[strip] >> 8, 0, 255)
+        return out
+    bounds = [(numbers.min(), numbers.max()) for numbers in (_numbers(grey[strip]) for strip in strips)]
+    low, high = float(min(bounds)[0]), float(max(bound for _, bound in bounds))
+    factor = 255 / (high - low) if high > low else 0
+    for strip in strips:
+        out[strip] = ((_numbers(grey[strip]) - low) * factor).astype(np.uint8)
+    return out
+
+
+def _numbers(grey: Pixels) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)

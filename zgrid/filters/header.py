@@ -2,24 +2,35 @@
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass, field
 
 import PIL.Image
 from PIL import TiffImagePlugin
 
 from zgrid.errors import FilterError
+from zgrid.filters.frames import FRAMES_MAX, count_frames
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM")
 """Formats that are opened, by Pillow's names; every other decoder is attack surface for nothing."""
 PIXELS_MAX = 200_000_000
 """Largest image that is decoded: 600 MB as 8-bit BGR. The largest cameras make 150 megapixels."""
-FRAMES_COUNTED_BYTES_MAX = 32 * 1024 * 1024
-"""Frames of a GIF or TIFF are counted by walking through the file, which is not worth it beyond this size."""
+SIDE_PX_MAX = (1 << 20) - 1
+"""Longest side: OpenCV takes no longer one."""
+DECODED_BYTES_MAX = 1 << 30
+"""Largest image as the file stores it, all channels in their full depth: 16-bit colour of 178 megapixels."""
+
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, struct.error, IndexError, KeyError, TypeError, OverflowError, EOFError),
+    *(AssertionError, AttributeError, RuntimeError, ZeroDivisionError),
+)
+"""What Pillow's decoders raise, each in its way, for bytes that they cannot read."""
 
 ORIENTATION_TAG = 0x0112
 _EXIF_PREFIX = b"Exif\0\0"
 
 PIL.Image.MAX_IMAGE_PIXELS = PIXELS_MAX  # the limit that we check, instead of Pillow's warning at half of it
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # what is wrong with a file, its reason says
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,8 @@ def read_header(data: bytes | memoryview, pixels_max: int = PIXELS_MAX) -> Heade
     """Return the header of an image file's bytes.
 
     Raises FilterError, with a sentence that says what to do where something can be done, when the bytes are no image,
-    when their format is not one of FORMATS, or when the image has more than ``pixels_max`` pixels.
+    when their format is not one of FORMATS, or when the image has no pixels, more than ``pixels_max`` of them, or more
+    bytes, frames or a longer side than this module allows.
     """
     start = bytes(data[:64])
     _check_webp_size(start, pixels_max)
@@ -57,6 +69,8 @@ def read_header(data: bytes | memoryview, pixels_max: int = PIXELS_MAX) -> Heade
         with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             width, height = opened.size
             _check_size(width, height, pixels_max)
+            depth = _depth(opened, start)
+            _check_bytes(width * height * len(opened.getbands()) * (-(-depth // 8)))
             exif = _exif(opened)
             # Pillow turns a TIFF by itself and tells the size after that.
             orientation = 1 if opened.format == "TIFF" else _orientation(exif)
@@ -69,8 +83,8 @@ def read_header(data: bytes | memoryview, pixels_max: int = PIXELS_MAX) -> Heade
                 width,
                 height,
                 orientation,
-                _depth(opened, start),
-                _frames(opened, name, len(data)),
+                depth,
+                _frames(opened, name, data),
                 exif,
                 icc if isinstance(icc, bytes) else b"",
             )
@@ -80,20 +94,39 @@ def read_header(data: bytes | memoryview, pixels_max: int = PIXELS_MAX) -> Heade
         raise FilterError(f"more than the {pixels_max / 1e6:.0f} megapixels allowed") from None
     except PIL.UnidentifiedImageError:
         raise FilterError(_unknown(start)) from None
-    except (OSError, SyntaxError, ValueError, struct.error, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise FilterError(f"damaged: its header cannot be read ({error})") from error
+    except UNREADABLE as error:
+        raise FilterError(f"damaged: its header cannot be read ({error or type(error).__name__})") from error
 
 
 def _check_size(width: int, height: int, pixels_max: int) -> None:
+    if width < 1 or height < 1:
+        raise FilterError(f"damaged: it says that it has {width} x {height} pixels")
+    if max(width, height) > SIDE_PX_MAX:
+        raise FilterError(f"{width} x {height} pixels: a side of more than {SIDE_PX_MAX} is not allowed")
     if width * height > pixels_max:
         raise FilterError(f"{width} x {height} pixels are more than the {pixels_max / 1e6:g} megapixels allowed")
 
 
+def _check_bytes(size: int) -> None:
+    if size > DECODED_BYTES_MAX:
+        raise FilterError(f"it would take {size >> 20} MiB decoded, more than the {DECODED_BYTES_MAX >> 20} allowed")
+
+
 def _check_webp_size(start: bytes, pixels_max: int) -> None:
-    """Check the canvas of an extended WebP before Pillow's decoder allocates two of that size."""
-    if start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and len(start) >= 30:
+    """Check the canvas of a WebP before Pillow's decoder allocates two of that size."""
+    if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
+        return
+    kind = start[12:16]
+    if kind == b"VP8X":
         width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (24, 27))
-        _check_size(width, height, pixels_max)
+    elif kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    else:
+        return
+    _check_size(width, height, pixels_max)
 
 
 def _exif(opened: PIL.Image.Image) -> bytes:
@@ -110,7 +143,7 @@ def _orientation(exif: bytes) -> int:
         tags = PIL.Image.Exif()
         tags.load(_EXIF_PREFIX + exif)
         found = tags.get(ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, struct.error, IndexError, KeyError, TypeError):
+    except UNREADABLE:
         return 1  # the pixels are no worse for a broken EXIF block
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
@@ -127,14 +160,15 @@ def _depth(opened: PIL.Image.Image, start: bytes) -> int:
     return 16 if opened.mode.startswith("I;16") else _DEPTHS.get(opened.mode, 8)
 
 
-def _frames(opened: PIL.Image.Image, name: str, size_bytes: int) -> int:
+def _frames(opened: PIL.Image.Image, name: str, data: bytes | memoryview) -> int:
     """Return the number of pictures in the file; 1 for a JPEG, whatever a phone has put behind the photograph."""
-    if name == "JPEG" or size_bytes > FRAMES_COUNTED_BYTES_MAX:
+    if name == "JPEG":
         return 1
-    try:
-        return int(getattr(opened, "n_frames", 1))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error):
-        return 1  # only the first one is used, and whether that is whole is found when it is decoded
+    told = 1 if name in {"GIF", "TIFF"} else int(getattr(opened, "n_frames", 1))  # those would go through the file
+    frames = count_frames(data, name, told)
+    if frames > FRAMES_MAX:
+        raise FilterError(f"it holds more than {FRAMES_MAX} pictures")
+    return frames
 
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
