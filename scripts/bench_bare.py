@@ -2,9 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def bare_jobs(paths: list[Path]) -> Iterator[dict[str, object]]:
 
 def bare_ventilator(port: int, paths: list[Path], inline: bool, search: bool, ready: object) -> None:
     """Send a message for each file; with ``search`` it looks at the files meanwhile, else it has done so before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
     context = zmq.Context()
     push = context.socket(zmq.PUSH)
     push.bind(f"tcp://127.0.0.1:{port}")
@@ -55,6 +57,7 @@ def bare_ventilator(port: int, paths: list[Path], inline: bool, search: bool, re
 
 def bare_worker(source: int, target: int) -> None:
     """Pass each job on as a result."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     context = zmq.Context()
     pull = context.socket(zmq.PULL)
     pull.connect(f"tcp://127.0.0.1:{source}")
@@ -79,25 +82,33 @@ def bare(paths: list[Path], inline: bool, search: bool) -> float:
     ventilator = multiprocessing.Process(
         target=bare_ventilator, args=(source, paths, inline, search, ready), daemon=True
     )
-    for process in (*workers, ventilator):
-        process.start()
-    time.sleep(1.0 + len(paths) * 3e-5)  # everybody is connected; the clock has not started
-    began = time.monotonic()
-    ready.set()
-    for _ in paths:
-        header, _ = pull.recv_multipart()
-        msgpack.unpackb(header)
-    rate = len(paths) / (time.monotonic() - began)
-    for process in (*workers, ventilator):
-        process.kill()
-        process.join()
-    pull.close(0)
-    context.term()
-    return rate
+    try:
+        for process in (*workers, ventilator):
+            process.start()
+        time.sleep(1.0 + len(paths) * 3e-5)  # everybody is connected; the clock has not started
+        began = time.monotonic()
+        ready.set()
+        for _ in paths:
+            header, _ = pull.recv_multipart()
+            msgpack.unpackb(header)
+        return len(paths) / (time.monotonic() - began)
+    finally:
+        ended((*workers, ventilator))
+        pull.close(0)
+        context.term()
+
+
+def ended(processes: Iterable[multiprocessing.Process]) -> None:
+    """End those of the processes that were started."""
+    for process in processes:
+        if process.pid is not None:
+            process.kill()
+            process.join()
 
 
 def run_chain(paths: list[Path], counter: object) -> None:
     """Run the default chain on files, taken from a shared list, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     chain = Chain(parse_steps(["faces", "highlight"]))
     chain.run(Image("warm", paths[0].read_bytes()))
@@ -119,12 +130,15 @@ def bare_chain(paths: list[Path]) -> float:
     counter = {"next": spawn.Value("q", 0), "ready": spawn.Value("q", 0), "go": spawn.Event()}
     os.environ["OMP_NUM_THREADS"] = "1"
     processes = [spawn.Process(target=run_chain, args=(paths, counter)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    while counter["ready"].value < 2:
-        time.sleep(0.01)
-    began = time.monotonic()
-    counter["go"].set()
-    for process in processes:
-        process.join()
-    return len(paths) / (time.monotonic() - began)
+    try:
+        for process in processes:
+            process.start()
+        while counter["ready"].value < 2:
+            time.sleep(0.01)
+        began = time.monotonic()
+        counter["go"].set()
+        for process in processes:
+            process.join()
+        return len(paths) / (time.monotonic() - began)
+    finally:
+        ended(processes)
