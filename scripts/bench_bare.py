@@ -14,6 +14,7 @@ import msgpack
 import zmq
 
 from zgrid.filters import Chain, Image, parse_steps
+from zgrid.roles.memory import keep_buffers
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,6 +111,7 @@ def run_chain(paths: list[Path], counter: object) -> None:
     """Run the default chain on files, taken from a shared list, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    keep_buffers()  # as a worker's child does
     chain = Chain(parse_steps(["faces", "highlight"]))
     chain.run(Image("warm", paths[0].read_bytes()))
     with counter["ready"].get_lock():

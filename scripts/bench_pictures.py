@@ -19,6 +19,7 @@ from wand.image import Image as MagickImage  # noqa: E402
 from wand.resource import limits  # noqa: E402
 
 from zgrid.filters import Chain, Image, Keep, detector_engine, parse_steps, stages  # noqa: E402
+from zgrid.roles.memory import keep_buffers  # noqa: E402
 
 STAGES = ("read", "decode", "detect", "draw", "encode")
 KEYS = (*STAGES, "all", "found")
@@ -152,6 +153,12 @@ def tutorial() -> Way:
 # --- measuring
 
 
+def as_a_child() -> None:
+    """Set this process up as a worker's child is; both ways gain by it."""
+    cv2.setNumThreads(1)
+    keep_buffers()
+
+
 def each_in_turn(paths: list[Path], ways: dict[str, Way], repeat: int, tell: Tell) -> dict[str, list[dict[str, float]]]:
     """Return what each photograph took by each way; "tutorial" goes once, the others ``repeat`` times (the median)."""
     took: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
@@ -165,7 +172,7 @@ def each_in_turn(paths: list[Path], ways: dict[str, Way], repeat: int, tell: Tel
 
 def figures(source: Path, folder: Path, tell: Tell, count: int = 8, repeat: int = 3) -> Iterator[Figure]:
     """Yield what a photograph of each class costs, beside the tutorials' way, with one value for each photograph."""
-    cv2.setNumThreads(1)
+    as_a_child()
     engine, way = ours("auto")
     for name, paths in classes(source, folder, count, list(CLASSES)):
         what, goal = CLASSES[name]

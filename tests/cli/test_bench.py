@@ -1,6 +1,5 @@
 """zgrid bench: what this machine does with pictures, for people and for programs, without a grid."""
 
-import io
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from zgrid.cli.bench import link_told
 from zgrid.roles.measure import STAGES, Report, sample
 
 SHORT = ("--seconds", "0.5", "--images", "4", "--procs", "2")
@@ -68,6 +68,22 @@ def test_for_programs(pictures):
     assert told["stages_ms"]["draw"] == 0
 
 
+def test_a_chain_that_looks_for_no_faces(pictures):
+    """What finds faces, and how that could be quicker, is told only where the chain looks for some."""
+    done = bench(str(pictures), *SHORT, "--filter", "null", "--machines", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "faces by" not in done.stdout
+    assert "quicker or better" not in done.stdout
+    assert "such machines  " not in done.stdout
+    assert "4 pictures say little" in done.stdout
+
+
+@pytest.mark.parametrize(("machines", "said"), [(2, "enough for 3 such machines"), (4, "--by-reference")])
+def test_what_a_link_means(machines, said):
+    """A link that is enough says for how many machines; one that is not says what to do."""
+    assert said in link_told(report(machine_per_s=10.0, megabytes=3.9), machines)
+
+
 def test_the_folder_one_stands_in(pictures):
     """Without a source, the pictures are those of the current folder."""
     assert json.loads(bench(*SHORT, "--json", folder=pictures).stdout)["found"] == 4
@@ -112,11 +128,16 @@ def test_a_sample_is_even_and_the_same_each_time(tmp_path):
 
 def test_a_link_has_a_limit():
     """What a gigabit carries is told in pictures."""
+    one = report(machine_per_s=150.0, megabytes=3.9)
+    assert one.link_per_s == pytest.approx(30.0)
+    assert one.machines_per_s(10) == 1500.0
+    assert json.loads(json.dumps(one.as_data()))["link_per_s"] == one.link_per_s
+
+
+def report(**figures):
+    """Return a report with these figures."""
     empty = {"formats": {}, "outcomes": {}, "reasons": [], "stages_ms": {}, "advice": None}
-    report = Report(
+    return Report(
         found=1, found_all=True, measured=1, chain="faces", detector="d", engine="e", faces=0, megapixels=12.0,
-        megabytes=3.9, ms=50.0, ms_p95=60.0, cores=8, core_per_s=20.0, machine_per_s=150.0, had=1.0, **empty,
+        ms=50.0, ms_p95=60.0, cores=8, core_per_s=20.0, had=1.0, **empty, **figures,
     )  # fmt: skip
-    assert report.link_per_s == pytest.approx(30.0)
-    assert report.machines_per_s(10) == 1500.0
-    assert io.StringIO(json.dumps(report.as_data())).read()

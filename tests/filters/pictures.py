@@ -118,12 +118,16 @@ def every_grey():
     }
 
 
-def portrait():
-    """Return the path of a photograph with one face that another package ships, None when none is installed."""
-    places = {"skimage": "data/astronaut.png", "matplotlib": "mpl-data/sample_data/grace_hopper.jpg"}
-    for package, file in places.items():
+def shipped(name):
+    """Return the path of a photograph that another package ships, None when that is not installed."""
+    for package, folder in {"skimage": "data", "matplotlib": "mpl-data/sample_data"}.items():
         spec = importlib.util.find_spec(package)
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            if (path := Path(place) / file).is_file():
+            if (path := Path(place) / folder / name).is_file():
                 return path
     return None
+
+
+def portrait():
+    """Return the path of a photograph with one face, None when there is none."""
+    return shipped("astronaut.png") or shipped("grace_hopper.jpg")

@@ -1,9 +1,5 @@
 """The filter faces: boxes in the upright original, by either detector."""
 
-import importlib.machinery
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from pictures import as_stored, exif, pillow, reopened, saved, scene
@@ -122,30 +118,3 @@ def test_a_model_that_arrives_is_used(with_haar, monkeypatch, yunet_model, photo
     yunet.forget()
     assert models.find("yunet") == yunet_model
     assert found(photograph)["detector"] == "yunet_2023mar"
-
-
-def accuracy():
-    """Load scripts/accuracy, which has no .py at its end."""
-    path = Path(__file__).parents[2] / "scripts" / "accuracy"
-    loader = importlib.machinery.SourceFileLoader("accuracy", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("accuracy", loader))
-    loader.exec_module(module)
-    return module
-
-
-def test_how_detections_are_compared():
-    """Each label counts once, an ignored face neither way, and the rest is wrong."""
-    compare = accuracy().compare
-    label, skip = [0, 0, 10, 10], [100, 0, 10, 10]
-    assert compare([[1, 0, 10, 10], [0, 1, 10, 10]], [label], [skip], 0.5) == (1, 1)
-    assert compare([[101, 0, 10, 10], [102, 2, 3, 3], [50, 50, 9, 9]], [label], [skip], 0.5) == (0, 1)
-    assert compare([[0, 0, 10, 4]], [label], [], 0.5) == (0, 1)
-    assert compare([[0, 0, 10, 4]], [label], [], 0.4) == (1, 0)
-
-
-def test_accuracy_on_labelled_photographs(labelled, with_yunet):
-    """YuNet at its defaults finds what it found when they were chosen: F1 .94, has-face .98."""
-    count = accuracy().measure(labelled, [0.5])[0.5]["all"]
-    assert count.f1 >= 0.93
-    assert count.has_face >= 0.97
-    assert count.precision >= 0.96

@@ -98,8 +98,8 @@ def test_scores_and_places_are_in_order(head):
 
 
 def test_the_first_look_fits_the_photograph():
-    """Up to 3200 pixels the first look has 640; it grows with the photograph, up to 800."""
-    assert [look.fitting_side(side) for side in (100, 640, 3200, 3600, 4000, 9000)] == [640, 640, 640, 720, 800, 800]
+    """Up to 1066 pixels the first look has 640; it grows with the photograph, up to 960."""
+    assert [look.fitting_side(side) for side in (100, 640, 1066, 1200, 1600, 9000)] == [640, 640, 640, 720, 960, 960]
 
 
 def test_a_look_that_is_asked_for_is_taken(head):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from zgrid.roles.measure import Report
 
 MILLION = 1_000_000
+MANY = 20
+"""Fewer pictures have no one in twenty."""
 HAD_MIN = 0.9
 """Below this share of a core somebody else is using the machine, which is worth a sentence."""
 
@@ -96,7 +98,8 @@ def _say(report: "Report", machines: int) -> None:
     more = "" if report.found_all else " or more"
     say(f"pictures: {report.measured} of {report.found:,}{more}, {_counts(report.formats)}")
     say(f"  in the middle {report.megapixels:.1f} megapixels, {report.megabytes:.2f} MB each")
-    say(f"chain: {report.chain}; faces by {report.detector}, run by {report.engine}")
+    by = f"; faces by {report.detector}, run by {report.engine}" if _finds_faces(report) else ""
+    say(f"chain: {report.chain}{by}")
     say(f"  {_counts(report.outcomes)}, {report.faces} faces")
     for reason in report.reasons:
         say(f"  failed: {clean(reason)}")
@@ -105,27 +108,45 @@ def _say(report: "Report", machines: int) -> None:
     say_table(
         ("stage", "ms", "share"), [*shares, ["all", round(report.ms, 1), "100 %"]], "one picture on one core, mean"
     )
-    say(f"one in twenty takes more than {span(report.ms_p95)}")
+    if report.measured >= MANY:
+        say(f"one in twenty takes more than {span(report.ms_p95)}")
+    else:
+        say(f"{report.measured} pictures say little: give more of them, or --seconds")
     say()
     rates = [
         ("one core", report.core_per_s),
         (f"this machine, {report.cores} core{'s' * (report.cores > 1)}", report.machine_per_s),
-        (f"{machines} such machines", report.machines_per_s(machines)),
+        *([(f"{machines} such machines", report.machines_per_s(machines))] if machines > 1 else []),
     ]
-    rows = [[who, round(rate, 1), round(rate * 3600), span(1000 * MILLION / rate)] for who, rate in rates]
+    hourly = [f"{round(rate * 3600):,}" for _, rate in rates]
+    rows = [
+        [who, round(rate, 1), hour.rjust(max(map(len, hourly))), span(1000 * MILLION / rate)]
+        for (who, rate), hour in zip(rates, hourly, strict=True)
+    ]
     say_table(("who", "pictures/s", "an hour", "a million take"), rows)
-    enough_for = report.link_per_s / report.machine_per_s
-    say(
-        f"a gigabit link carries {report.link_per_s:.0f} such pictures/s, enough for {enough_for:.1f} such machines; "
-        "more of them read for themselves with --by-reference"
-    )
+    say(link_told(report, machines))
     if report.had < HAD_MIN:
         say(
             f"this machine is busy with other things: the process had {100 * report.had:.0f} % of its core, and these "
             "are the figures of one that has all of it"
         )
-    if report.advice:
+    if report.advice and _finds_faces(report):
         say(f"quicker or better: {report.advice}")
+
+
+def _finds_faces(report: "Report") -> bool:
+    return any(step.partition(":")[0] == "faces" for step in report.chain.split())
+
+
+def link_told(report: "Report", machines: int) -> str:
+    """Return what a gigabit link between ventilator and workers means for so many machines."""
+    carried = f"a gigabit link carries {report.link_per_s:,.0f} such pictures/s"
+    if report.machines_per_s(machines) <= report.link_per_s:
+        return f"{carried}, enough for {int(report.link_per_s / report.machine_per_s)} such machines"
+    return (
+        f"{carried}, which is less than that: have the workers read for themselves with --by-reference, from storage "
+        "that is fast enough, or use a faster link"
+    )
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -41,7 +41,7 @@ def faces(
     """Find faces with YuNet, or with the Haar cascade where YuNet's model file is missing; discard images without.
 
     ``score`` is the least certainty that counts (YuNet only). ``longest_px`` is the longest side of the first look at
-    the image, 0 chooses one that fits it (640, and up to 800 for large photographs): a larger one finds smaller faces
+    the image, 0 chooses one that fits it (640, and up to 960 for large photographs): a larger one finds smaller faces
     and takes longer. Where the first look leaves doubt, YuNet looks closer. ``engine`` is the library that runs YuNet:
     ONNX Runtime where it is installed, else OpenCV, which finds the same and takes twice as long. The notes hold
     ``detector``, ``engine`` and ``faces``: box [x, y, width, height] and landmarks in pixels of the upright original,

@@ -23,6 +23,7 @@ from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
 from zgrid.roles.courier import Courier
 from zgrid.roles.link import EXIT_STARVED, PICTURE_BYTES_MAX, Inbox, Kind, pack
+from zgrid.roles.memory import keep_buffers
 from zgrid.roles.report import Row, pack_notes
 from zgrid.roles.sandbox import CpuLimit, Sandbox
 from zgrid.sources import Reader, Roots
@@ -259,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sandbox = Sandbox.of(options)
     exposed = sandbox.enter()
     use_one_thread()  # after the limits are set, so that what the libraries allocate counts
+    keep_buffers()
     for module in options.filters:
         importlib.import_module(module)
     roots = Roots(map(os.fsencode, options.allow), links=options.links)

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from zgrid.errors import SettingsError, SourceError, ZGridError
+from zgrid.roles.memory import keep_buffers
 from zgrid.sources import Passed, Reader, scan
 
 FOUND_MAX = 100_000
@@ -239,6 +240,7 @@ def _child(pipe: Connection, uris: list[str], filters: list[str], seconds: float
     from zgrid.filters.threads import use_one_thread  # noqa: PLC0415
 
     use_one_thread()
+    keep_buffers()
     with Reader() as reader:
         try:
             one = _One(Chain(parse_steps(filters)), reader)
