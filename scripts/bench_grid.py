@@ -125,7 +125,9 @@ class Grid:
     def worker(self, number: int, *arguments: str, **environment: str) -> None:
         """Start a worker with one child."""
         name = f"worker{number}"
-        self._start(name, self.address, "--procs=1", f"--name={name}", *arguments, role="worker", **environment)
+        self._start(
+            name, self.address, "--procs=1", f"--name={name}", "--allow=/", *arguments, role="worker", **environment
+        )
 
     def status(self, timeout_ms: int = 5000) -> dict:
         """Return what the ventilator says of itself."""
