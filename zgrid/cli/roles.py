@@ -34,6 +34,8 @@ def ventilator(settings: VentilatorSettings) -> int:
     Start it where the pictures are. It remembers every image in its ledger, so it can be killed and started again at
     any time; running it again over the same folder does only what is new or changed.
 
+    Ctrl-C and SIGTERM let what is under way be settled first, for 10 s at most; the second one ends it at once.
+
     \b
     Examples:
       zgrid ventilator /photos --sink tcp://results.lan:5560
@@ -51,6 +53,9 @@ def worker(settings: WorkerSettings) -> int:
     Start one on each machine; it uses all the CPUs that it may. It can come, go and crash at any time: what it had not
     finished is done by another.
 
+    Ctrl-C and SIGTERM let what runs be finished, for --stop-ms at most, and hand back the rest; the second one hands
+    back all.
+
     \b
     Example:
       zgrid worker tcp://photos.lan:5550 --procs 4
@@ -65,6 +70,8 @@ def sink(settings: SinkSettings) -> int:
     """Keep the results: rows in a database, pictures in a folder.
 
     Start it where the results should live. Everything that it has acknowledged is on disk.
+
+    Ctrl-C and SIGTERM let what is under way to it be stored first, for 10 s at most; the second one ends it at once.
 
     \b
     Example:
