@@ -153,7 +153,6 @@ class Checks:
             intake = sink.machine
             assert intake.idle
             assert not intake.held_bytes
-            assert not intake._held
             assert not intake._waiting_jobs
             known = {ventilator.boot for ventilator in self.grid.ventilators}
             assert set(intake.peers) == known, f"{sink.name} knows {len(intake.peers)} peers"
