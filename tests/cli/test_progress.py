@@ -23,10 +23,10 @@ shown.end(Summary(standing, 100, 5.0, Path("/out"), False, buried, unread))
 """
 
 
-def on_a_terminal() -> str:
-    """Return what a person at a terminal of 100 columns sees, without colours."""
+def on_a_terminal(columns: int = 100) -> str:
+    """Return what a person at a terminal so wide sees, without colours."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     process = subprocess.Popen([sys.executable, "-c", SHOWN], stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""
@@ -48,6 +48,13 @@ def test_bar_from_the_first_moment_to_the_last():
     assert "200 faces" in seen
     assert "20.0 images/s" in seen
     assert "done" in seen
+
+
+def test_a_narrow_terminal_has_all_numbers():
+    """Where there is no room for a bar, nothing is cut off."""
+    seen = on_a_terminal(40)
+    assert "100/100 · 200 faces · 20.0/s · done" in seen
+    assert "…" not in seen
 
 
 def test_lines_where_there_is_no_terminal():

@@ -80,6 +80,21 @@ def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
     assert len(grid.rows(database)) == 100
 
 
+def test_told_twice_to_stop_it_stops_at_once(grid, tmp_path):
+    """The first Ctrl-C waits for what has begun, and says so; the second does not, and nothing is lost or left."""
+    photographs.tiny(tmp_path / "in", 3)
+    run = grid.run(tmp_path / "in", filter=["marked:work_ms=100000"], filter_module=["filters_for_tests"], procs=1)
+    ledger = places(grid)[0]
+    grid.until(
+        lambda: ledger.exists() and query(ledger, "SELECT 1 FROM history WHERE event = 'sent'"), what="one is sent"
+    )
+    run.popen.send_signal(signal.SIGINT)
+    assert run.popen.stdout.readline() == "finishing what has begun; Ctrl-C again stops at once\n"
+    assert run.kill(signal.SIGINT) == 0
+    assert "stopped with 3 images to go" in run.popen.stdout.read()
+    assert not grid.until_gone()
+
+
 def test_killed_run_leaves_no_process(grid, tmp_path):
     """After kill -9 of a run its processes end by themselves, and the next run does the rest."""
     photographs.tiny(tmp_path / "in", 70)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:  # the roles are imported when they run: help must be instant
 
 LINE_EVERY_S = 10.0
 
+NARROW = 90
+"""A terminal with fewer columns gets numbers without a bar and in few words."""
+
+STOPPING = "finishing what has begun; Ctrl-C again stops at once"
+
 WAITING_TOLD_S = 3.0
 """What a run waits for is told after so long; at every start its processes wait for each other for a moment."""
 
@@ -51,6 +56,10 @@ class Lines:
         for sentence in self._waiting.news(standing.waiting, now):
             say(f"waiting: {clean(sentence)}")
 
+    def stopping(self) -> None:
+        """Say that it finishes what has begun."""
+        say(STOPPING)
+
     def end(self, summary: "Summary") -> None:
         """Say what it has come to."""
         say_summary(summary)
@@ -83,6 +92,13 @@ class Bar:
         )
         for sentence in self._waiting.news(standing.waiting, time.monotonic()):
             self._progress.console.print(f"waiting: {clean(sentence)}", markup=False, highlight=False)
+
+    def stopping(self) -> None:
+        """Say that it finishes what has begun."""
+        if self._progress is None:
+            say(STOPPING)
+        else:
+            self._progress.console.print(STOPPING, highlight=False)
 
     def end(self, summary: "Summary") -> None:
         """Draw the end, and say what it has come to."""
@@ -133,11 +149,18 @@ def _line(standing: "Standing") -> str:
 
 
 def _new_bar() -> "Progress":
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - only people at a terminal pay for it
+    # Only people at a terminal pay for these.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
+    console = Console()
+    if console.width < NARROW:
+        numbers = "{task.completed}/{task.fields[of]} · {task.fields[faces]} faces · {task.fields[rate]}/s"
+        return Progress(TextColumn(numbers + "{task.fields[buried]} · {task.fields[left]}"), console=console)
     return Progress(
         BarColumn(),
         TextColumn("{task.completed}/{task.fields[of]} images"),
         TextColumn("· {task.fields[faces]} faces · {task.fields[rate]} images/s{task.fields[buried]}"),
         TextColumn("· {task.fields[left]}"),
+        console=console,
     )

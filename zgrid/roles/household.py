@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from zgrid.errors import EXIT_SETTINGS, SettingsError, ZGridError
@@ -19,6 +20,12 @@ DEATHS_WITHIN_S = 20.0
 
 METRICS = variable_of("metrics")
 """Not for the processes of a run: all of them would serve their metrics at the same address."""
+
+LOOK_EVERY_S = 0.1
+"""How soon somebody who is in a hurry is heard while a process is awaited."""
+
+LAST_WORDS_S = 1.0
+"""How long a process that is told twice to stop may take to say what it leaves."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
@@ -65,15 +72,26 @@ class Member:
         self.process = self._start()
         return None
 
-    def end(self, within_s: float) -> None:
-        """Ask it to stop, and kill it when it has not within the time."""
+    def end(self, within_s: float, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Ask it to stop; when it has not within the time, or as soon as ``is_hurried``, ask again, then kill it."""
+        deadline = clock_now() + within_s
+        self._ask_to_stop()
+        while self.process.poll() is None and clock_now() < deadline and not is_hurried():
+            self._wait(LOOK_EVERY_S)
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
+            self._ask_to_stop()
+            self._wait(LAST_WORDS_S)
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def _ask_to_stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def _wait(self, seconds: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def last_words(self) -> str:
         """Return the last line of its log that is a sentence for people."""

@@ -75,6 +75,9 @@ class View(Protocol):
     def show(self, standing: Standing) -> None:
         """Show how it stands; called several times a second."""
 
+    def stopping(self) -> None:
+        """Say that it was told to stop, and finishes what has begun."""
+
     def end(self, summary: Summary) -> None:
         """Show what it has come to."""
 
@@ -203,6 +206,7 @@ class Run:
     def _woken(self) -> None:
         if self.signals.asked:
             self.interrupted = True
+            self.view.stopping()
             self.loop.stop()
 
     # -- the end
@@ -211,17 +215,20 @@ class Run:
         """End the worker first, then wait for the sink to have stored what it made, then end the others."""
         self._ask()
         by_role = {member.role: member for member in self.members}
-        if self.signals.asked < 2:
-            by_role["worker"].end(STOP_S_MAX)
-            if self.status is None:
-                self._await_sink()
-        for role in ("sink", "ventilator", "worker"):
-            by_role[role].end(STOP_S_MAX if self.signals.asked < 2 else 1.0)
+        by_role["worker"].end(STOP_S_MAX, self._is_hurried)
+        if self.status is None:
+            self._await_sink()
+        for role in ("sink", "ventilator"):
+            by_role[role].end(STOP_S_MAX, self._is_hurried)
+
+    def _is_hurried(self) -> bool:
+        """Whether it was told twice to stop: what is not done then is done at the next run."""
+        return self.signals.asked > 1
 
     def _await_sink(self) -> None:
         """Wait until no result is on its way, at most a few seconds: what is lost now is only done again."""
         deadline = clock_now() + 5.0
-        while clock_now() < deadline and self.signals.asked < 2:
+        while clock_now() < deadline and not self._is_hurried():
             try:
                 if not self.clients[0].ask({"what": "status"}, timeout_ms=500)["counts"]["finished"]:
                     return
