@@ -51,7 +51,8 @@ def common(telling: Telling, posts: Iterable[Post], unexpected: int, before: Cou
     for post in posts:
         dropped.update(post.dropped)
     dropped["unexpected"] += unexpected
-    events = sorted({*WARNINGS, *telling.counts} - {Event.PEER_ERROR})
+    # What waits is said ten times a second while it does, which counts nothing; zgrid_waiting tells of it.
+    events = sorted({*WARNINGS, *telling.counts} - {Event.CHAIN_WAITING})
     return {
         "zgrid_log_events_total": {(event.value,): float(telling.counts[event]) for event in events},
         "zgrid_messages_dropped_total": {(reason,): float(dropped[reason]) for reason in DROPPED},
