@@ -201,9 +201,25 @@ def _rendering(is_terminal: bool) -> list[Any]:
     """Return the last processors: colours for a person, JSON for everybody else."""
     if is_terminal:
         return [
+            _printable,
             structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ, timestamp_key="time", sort_keys=False)
         ]
     return [structlog.processors.format_exc_info, lambda _logger, _level, line: _dump(line).decode()]
+
+
+def _printable(_logger: object, _level: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Make what could steer a terminal visible: names come from files and from other machines."""
+    return {_visible(name): _visible(value) for name, value in line.items()}
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    if isinstance(value, dict):
+        return {_visible(name): _visible(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_visible(one) for one in value]
+    return value
 
 
 def _dump(line: Mapping[str, object]) -> bytes:

@@ -240,3 +240,15 @@ def test_rate_limit_is_bounded():
         assert limit.take("peer_error", number, 0.0) == 0
     assert len(limit._seen) == 10
     assert limit.take("peer_error", 999, 1.0) is None
+
+
+def test_names_cannot_steer_a_terminal():
+    """What a stranger's file or machine is called is shown, escapes, newlines and turned writing made visible."""
+    stream = Terminal()
+    evil = "w1\x1b[2J\x9b31m\u202egpj"
+    out = log.configure("sink", "s1", stream=stream)
+    out.info(Event.SINK_UP, worker=evil, more={"a\x07": ["b\x1b[1m"]}, lines=f"one\r\n{evil}")
+    shown = re.sub(r"\x1b\[\d*(;\d+)*m", "", stream.getvalue())  # our own colours
+    assert shown.count("\n") == 1
+    assert shown.rstrip("\n").isprintable()
+    assert "x1b[2J" in shown

@@ -16,7 +16,7 @@ import pytest
 
 from zgrid.errors import SourceError
 from zgrid.protocol.job import Offer
-from zgrid.sources import Passed, Reader, member_to_uri, path_to_uri, read, scan, uri_to_path
+from zgrid.sources import Passed, Reader, archive, member_to_uri, path_to_uri, read, scan, uri_to_path
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 
@@ -378,3 +378,59 @@ def test_nothing_stays_open(tmp_path):
             for offer in found:
                 reader.read(offer.uri)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_zip_of_too_many_members(tmp_path, monkeypatch):
+    """A table of contents that would fill the memory is counted before it is read, whatever it says of itself."""
+    monkeypatch.setattr(archive, "ZIP_MEMBERS_MAX", 50)
+    make_zip(tmp_path / "few.zip", {f"{number}.jpg": jpeg(number) for number in range(50)})
+    assert not troubles(tmp_path / "few.zip")
+    make_zip(tmp_path / "many.zip", {f"{number}.jpg": jpeg(number) for number in range(51)})
+    data = (tmp_path / "many.zip").read_bytes()
+    (tmp_path / "lying.zip").write_bytes(data[:-14] + b"\1\0\1\0" + data[-10:])
+    (tmp_path / "with a note.zip").write_bytes(data[:-2] + b"\x05\0noted")
+    for name in ("many.zip", "lying.zip", "with a note.zip"):
+        (reason,) = troubles(tmp_path / name)
+        assert "more than 50 members: unpack it and give the folder" in reason
+        uri = member_to_uri("zip", str(tmp_path / name), "1.jpg")
+        assert "unpack it" in str(refusal(uri))
+
+
+def test_zip_whose_table_is_elsewhere(tmp_path):
+    """A table that would begin before the file, or end behind it, makes a damaged archive."""
+    make_zip(tmp_path / "good.zip", {"a.jpg": jpeg(1)})
+    data = (tmp_path / "good.zip").read_bytes()
+    for size in (0xFFFFFFF0, len(data) + 1, 0):
+        (tmp_path / "bad.zip").write_bytes(data[:-10] + struct.pack("<I", size) + data[-6:])
+        assert [found for found in scan([str(tmp_path / "bad.zip")]) if isinstance(found, Offer)] == []
+
+
+def test_archives_in_archives_are_not_followed(tmp_path):
+    """A zip that holds itself, or hundreds of others, is one level deep: what is inside is told and left."""
+    make_zip(tmp_path / "inner.zip", {"a.jpg": jpeg(1)})
+    inner = (tmp_path / "inner.zip").read_bytes()
+    make_zip(tmp_path / "outer.zip", {f"{number}.zip": inner for number in range(200)})
+    assert set(troubles(tmp_path / "outer.zip")) == {"is an archive inside an archive: unpack the outer one"}
+
+
+def test_special_members_of_a_tar_are_left_out(tmp_path):
+    """Devices, fifos, folders, soft and hard links have no bytes of their own, and names are never paths."""
+    with tarfile.open(tmp_path / "odd.tar", "w") as made:
+        kinds = {
+            "dev.jpg": tarfile.CHRTYPE, "disk.jpg": tarfile.BLKTYPE, "fifo.jpg": tarfile.FIFOTYPE,
+            "soft.jpg": tarfile.SYMTYPE, "hard.jpg": tarfile.LNKTYPE, "folder.jpg": tarfile.DIRTYPE,
+        }  # fmt: skip
+        for name, kind in kinds.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            made.addfile(info)
+        for name in ("../../up.jpg", "/etc/cron.d/x.jpg", "a\x1b[2J\nb.jpg", "caf\udce9.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(jpeg(1))
+            made.addfile(info, io.BytesIO(jpeg(1)))
+    found = list(scan([str(tmp_path / "odd.tar")]))
+    assert all(isinstance(one, Offer) for one in found)
+    assert len(found) == 4
+    assert all(one.uri.isprintable() and one.uri.isascii() for one in found)
+    assert [read(one.uri) for one in found] == [jpeg(1)] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]

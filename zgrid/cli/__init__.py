@@ -15,7 +15,7 @@ import zgrid
 from zgrid.cli import halts, inspection, inventory, ledger, operations, questions, roles
 from zgrid.cli.bench import bench
 from zgrid.cli.logs import logs
-from zgrid.cli.output import OutputClosedError, say
+from zgrid.cli.output import OutputClosedError, clean, say
 from zgrid.cli.put import put
 from zgrid.cli.top import top
 from zgrid.errors import EXIT_OK, EXIT_OURS, EXIT_SETTINGS, DamagedError, SettingsError, ZGridError
@@ -116,6 +116,6 @@ def _unexpected(error: Exception) -> int:
 def _complain(sentence: str) -> None:
     """Print one sentence on standard error; nobody there to read it changes nothing."""
     try:
-        say(f"zgrid: {sentence}", sys.stderr)
+        say(f"zgrid: {clean(sentence)}", sys.stderr)  # it may have come from another machine
     except OutputClosedError:
         return

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
 from zgrid.errors import EXIT_OK, SettingsError
@@ -97,7 +96,7 @@ class WorkerRole:
             settings.procs,
             chains={},
             filters=settings.filter_module,
-            sandbox=_sandbox(settings),
+            sandbox=Sandbox.for_worker(settings),
             allow=list(map(str, settings.allow)),
             links=settings.allow_links,
         )
@@ -426,18 +425,6 @@ class WorkerRole:
             post.close()
         for outbox in self.outboxes.values():
             outbox.close()
-
-
-def _sandbox(settings: WorkerSettings) -> Sandbox:
-    """Return what children may do: what the operator says, and read what is read by reference."""
-    read = [*settings.child_read, *settings.allow, *([Path("/")] if settings.allow_links else [])]
-    return Sandbox(
-        memory_bytes_max=settings.child_memory_bytes_max,
-        cpu_ms=settings.child_cpu_ms,
-        network=settings.child_network,
-        read=tuple(map(str, read)),
-        write=tuple(map(str, settings.child_write)),
-    )
 
 
 def _find(module: str) -> None:
