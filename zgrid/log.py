@@ -202,7 +202,7 @@ def _rendering(is_terminal: bool) -> list[Any]:
     if is_terminal:
         return [
             _printable,
-            structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ, timestamp_key="time", sort_keys=False)
+            structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ, timestamp_key="time", sort_keys=False),
         ]
     return [structlog.processors.format_exc_info, lambda _logger, _level, line: _dump(line).decode()]
 

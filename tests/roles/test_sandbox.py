@@ -201,7 +201,9 @@ def test_older_landlocks_are_asked_for_what_they_have(monkeypatch, tmp_path):
 def test_arguments_come_through():
     """What a sandbox is survives the command line of a child."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--allow", action="append", default=[])
     Sandbox.add_arguments(parser)
+    assert Sandbox.of(parser.parse_args(["--allow=/pictures", "--read=/a"])).read == ("/a", "/pictures")
     for sandbox in (Sandbox(), Sandbox(1 << 30, 5000, True, ("/a b", "/c"), ("/d",))):
         assert Sandbox.of(parser.parse_args(sandbox.arguments())) == sandbox
 

@@ -68,7 +68,7 @@ class Sandbox:
 
     @classmethod
     def for_worker(cls, settings: WorkerSettings) -> "Sandbox":
-        """Return what a worker's operator allows its children; they also read what is read by reference.
+        """Return what a worker's operator allows its children.
 
         Raises SettingsError for a place that is not there: what comes later cannot be allowed to those that run then.
         """
@@ -77,7 +77,7 @@ class Sandbox:
                 if not path.exists():
                     what = "name what is there; a share must be mounted before the worker starts"
                     raise SettingsError(f"{flag_of(name)} {path} does not exist: {what}")
-        read = [*settings.child_read, *settings.allow, *([Path("/")] if settings.allow_links else [])]
+        read = [*settings.child_read, *([Path("/")] if settings.allow_links else [])]
         return cls(
             memory_bytes_max=settings.child_memory_bytes_max,
             cpu_ms=settings.child_cpu_ms,
@@ -104,9 +104,10 @@ class Sandbox:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Sandbox":
-        """Return what the command line says."""
+        """Return what the command line of a child says."""
         memory, cpu = options.memory_bytes_max, options.cpu_ms
-        return cls(memory, cpu, options.network, tuple(options.read), tuple(options.write))
+        read = (*options.read, *options.allow)  # what is read by reference must be seen
+        return cls(memory, cpu, options.network, read, tuple(options.write))
 
     def enter(self) -> list[str]:
         """Give up the rest, for good; return what the kernel would not take, in words. Only the first thread calls it.

@@ -22,6 +22,7 @@ _PERMANENT = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
     | {errno.EINVAL, errno.ENXIO, errno.ENODEV}
 )
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 
 class Reader:
@@ -49,7 +50,7 @@ class Reader:
                 return self._read_file(place.path, size, mtime_ns)
             return self._read_member(place, place.member, size)
         except OSError as error:
-            _refuse(uri, place.path, error)
+            _refuse(uri, place.path, error, self._roots)
         except SourceError as error:
             raise SourceError(f"{uri} {error}", transient=error.transient) from None
         except DAMAGED as error:
@@ -130,8 +131,11 @@ def read(uri: str, size: int | None = None, size_bytes_max: int = SIZE_BYTES_MAX
         return reader.read(uri, size)
 
 
-def _refuse(uri: str, path: bytes, error: OSError) -> NoReturn:
-    """Raise the SourceError that says what ``error`` means for the image."""
+def _refuse(uri: str, path: bytes, error: OSError, roots: Roots | None) -> NoReturn:
+    """Raise the SourceError that says what ``error`` means for the image.
+
+    That one worker may not read it (``roots``) says nothing of others, to which it can be sent.
+    """
     if error.errno is None:  # the decompressors use a bare OSError for damaged bytes
         raise SourceError(f"{uri} cannot be read, the archive is damaged: {error}") from None
     if error.errno == errno.ENOENT:
@@ -143,4 +147,5 @@ def _refuse(uri: str, path: bytes, error: OSError) -> NoReturn:
             f"{uri} is gone with its folder {missing}: is it mounted on this machine?", transient=True
         ) from None
     reason = error.strerror or str(error)
-    raise SourceError(f"{uri} cannot be read: {reason}", transient=error.errno not in _PERMANENT) from None
+    is_passing = error.errno not in _PERMANENT or (roots is not None and error.errno in _FORBIDDEN)
+    raise SourceError(f"{uri} cannot be read: {reason}", transient=is_passing) from None
