@@ -287,8 +287,18 @@ STATUS = {
     "rate_per_s": 12.345,
     "workers": [
         {"name": "w1\x1b[2J", "host": "h", "procs": 4, "lane": 1, "state": "up", "sent": 2, "beat_age_ms": 250.0},
-        {"name": "w2", "host": "h2", "procs": 2, "lane": 2, "state": "up", "sent": 12345, "beat_age_ms": 12_500},
+        {
+            "name": "w2",
+            "host": "h2",
+            "procs": 2,
+            "lane": 2,
+            "state": "up",
+            "sent": 12345,
+            "beat_age_ms": 12_500,
+            "reads": ["file:///photos"],
+        },
     ],
+    "by_reference": True,
     "sinks": [{"address": "tcp://s:1", "state": "up", "unsettled": 3}],
     "waiting": ["chain faces+highlight: no worker has highlight"],
 }
@@ -305,6 +315,8 @@ def test_status_for_people(capsys):
     assert "12.5 s" in out
     assert "\x1b" not in out
     assert "w1\\x1b[2J" in out
+    assert "w1\\x1b[2J reads no files (zgrid worker --allow): it is sent whole images" in out
+    assert "w2 reads no files" not in out
 
 
 def test_status_of_a_sink(capsys):

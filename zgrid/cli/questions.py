@@ -135,6 +135,9 @@ def _say_workers(address: str, answer: Mapping[str, Any]) -> None:
     if not workers:
         say()
         say(f"no worker is here; start one with: zgrid worker {address}")
+    for one in workers:
+        if answer.get("by_reference") and not one.get("reads"):
+            say(f"{clean(one.get('name'))} reads no files (zgrid worker --allow): it is sent whole images")
     keys = ("name", "procs", "lane", "state", "sent", "unstarted", "unsettled", "done", "rate_per_s")
     _say_part(
         ("worker", *keys[1:-1], "per s", "beat"),

@@ -41,11 +41,14 @@ TALLIED = ("finished", "discarded", "failed", "troubled", "crashed", "overran", 
 
 
 class Answers:
-    """Answers questions. ``chain``: the ventilator's own; ``waiting`` says what jobs wait for."""
+    """Answers questions. ``chain``: the ventilator's own; ``waiting`` says what jobs wait for.
+
+    ``by_reference``: whether only the names of images go to workers that read there.
+    """
 
     def __init__(
         self, machine: Ventilator, books: Books, inquiries: Inquiries, supply: Supply, halts: Halts, rate: Rate,
-        due_clock: DueClock, chain: str, waiting: Callable[[], list[str]],
+        due_clock: DueClock, chain: str, waiting: Callable[[], list[str]], by_reference: bool,
     ) -> None:  # fmt: skip
         self._machine = machine
         self._books = books
@@ -56,6 +59,7 @@ class Answers:
         self._due_clock = due_clock
         self._chain = chain
         self._waiting = waiting
+        self._by_reference = by_reference
         self._began = clock_now()
 
     def verbs(self) -> dict[str, Callable[[Body, Ticket], None]]:
@@ -100,6 +104,7 @@ class Answers:
             "rate_per_s": round(self._rate.per_s(now), 2),
             **self._halts.standing(),
             "chains": self._chains(),
+            "by_reference": self._by_reference,
             "workers": [
                 {**self._worker(lane, now), **_tally(tallies.get(lane.worker))}
                 for lane in machine.delivery.lanes.values()

@@ -168,8 +168,9 @@ class VentilatorRole:
         stack.callback(self.inquiries.close)
         clock = self.entries.due_clock
         answers = Answers(
-            machine, books, self.inquiries, self.supply, self.halts, self.rate, clock, self.chain, self.waiting
-        )
+            machine, books, self.inquiries, self.supply, self.halts, self.rate, clock, self.chain, self.waiting,
+            settings.by_reference,
+        )  # fmt: skip
         operations = Operations(books, machine, self.inquiries, self.log, self.do)
         puts = Puts(books, machine, self.halts, self.chain, settings.job_bytes_max, clock, self.do)
         verbs = {**answers.verbs(), **operations.verbs(), **self.halts.verbs()}
