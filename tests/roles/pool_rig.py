@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from zgrid.roles.member import Chunk
 from zgrid.roles.pool import Died, Pool, Ready, Results
 from zgrid.roles.sandbox import Sandbox
 
@@ -62,31 +63,32 @@ class Rig:
 
     def give(self, *contents, child=0, first=100, chain=1):
         """Assign one chunk of inline jobs with these bytes; tokens count from ``first``."""
-        jobs = [
-            (first + index, f"file:///{first + index}.jpg", len(data), 0, chain, data)
-            for index, data in enumerate(contents)
-        ]
-        assert self.pool.assign(child, jobs)
+        assert self.pool.assign(child, inline(first, *contents, chain=chain))
+
+
+def inline(first, *contents, chain=1):
+    """Return a chunk of inline jobs with these bytes; tokens count from ``first``."""
+    uris = [f"file:///{first + index}.jpg" for index in range(len(contents))]
+    return Chunk(first, chain, uris, list(map(len, contents)), [0] * len(contents), contents)
 
 
 class Result:
-    """One entry of every column."""
+    """One entry of every column, and what the columns by index have of it."""
 
     def __init__(self, columns, index):
         self.code = columns.codes[index]
         for name in (
             "reads",
             "works",
-            "reasons",
             "widths",
             "heights",
             "formats",
             "digests",
             "notes",
             "media",
-            "pictures",
         ):
             setattr(self, name, getattr(columns, name)[index])
+        self.reasons, self.pictures = columns.reasons.get(index), columns.pictures.get(index)
 
 
 def descriptors():

@@ -8,9 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from pool_rig import Rig, descriptors
+from pool_rig import Rig, descriptors, inline
 
 from zgrid.protocol.messages import Code
+from zgrid.roles.member import Chunk
 from zgrid.roles.pool import ChainMade, Died, Ready, Results
 
 pytestmark = pytest.mark.grid
@@ -82,8 +83,8 @@ def test_by_reference_is_read_by_the_child(rig, tmp_path):
     path = tmp_path / "a b.jpg"
     path.write_bytes(b"note from the file")
     uri, size, mtime_ns = f"file://{tmp_path}/a%20b.jpg", path.stat().st_size, path.stat().st_mtime_ns
-    gone, changed = f"file://{tmp_path}/gone.jpg", (12, uri, size + 1, mtime_ns, 1, None)
-    assert rig.pool.assign(0, [(10, uri, size, mtime_ns, 1, None), (11, gone, 1, 1, 1, None), changed])
+    gone = f"file://{tmp_path}/gone.jpg"
+    assert rig.pool.assign(0, Chunk(10, 1, [uri, gone, uri], [size, 1, size + 1], [mtime_ns, 1, mtime_ns]))
     rig.until(lambda rig: len(rig.results) == 3)
     assert rig.results[10].notes == {"said": "from the file"}
     assert rig.results[10].reads > 0
@@ -158,7 +159,8 @@ def test_a_child_that_does_not_read_never_blocks_the_agent(rig, tmp_path):
     try:
         for chunk in range(20):
             name = "x" * 4000
-            assert rig.pool.assign(0, [(chunk * 256 + i, f"file:///{name}", 4, 0, 1, b"keep") for i in range(256)])
+            jobs = inline(chunk * 256, *[b"keep"] * 256)
+            assert rig.pool.assign(0, jobs._replace(uris=[f"file:///{name}"] * 256))
         assert rig.pool._members[0].wants_write
         rig.step(0)
     finally:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pool_rig import DEADLINE_S, TESTS, Rig, descriptors
+from pool_rig import DEADLINE_S, TESTS, Rig, descriptors, inline
 
 from zgrid.protocol.messages import Code
 from zgrid.roles.pool import START_S_MAX, Died, Ready
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.grid
 
 AGENT = """
 import select, sys, time
+from zgrid.roles.member import Chunk
 from zgrid.roles.pool import Pool, Ready
 pool = Pool(2, chains={1: "act"}, filters=["filters_for_tests"])
 pool.start(time.monotonic())
@@ -30,7 +31,7 @@ while True:
         if isinstance(event, Ready):
             ready.append(event.pid)
             if len(ready) == 1:
-                pool.assign(event.child, [(1, "file:///1.jpg", 4, 0, 1, b"spin")])
+                pool.assign(event.child, Chunk(1, 1, ["file:///1.jpg"], [4], [0], [b"spin"]))
             else:
                 print(*ready, flush=True)
 """
@@ -119,7 +120,7 @@ def test_a_dead_child_takes_no_jobs_and_says_so(rig):
     """Between the death and its successor, assign() and kill() say no, and progress() shows nothing."""
     os.kill(rig.pool._members[0].pid, signal.SIGKILL)
     rig.death()
-    assert not rig.pool.assign(0, [(1, "file:///1", 4, 0, 1, b"keep")])
+    assert not rig.pool.assign(0, inline(1, b"keep"))
     assert rig.pool.progress(0, 1.0).owed == 0
     assert not rig.pool._members[0] or not rig.pool._members[0].ready
 

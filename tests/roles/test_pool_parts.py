@@ -29,12 +29,9 @@ def test_arena_never_mixes_chunks_up(arena):
         if placed and random.random() < 0.5:
             images, region, offsets = placed.pop(random.randrange(len(placed)))
             for image, offset in zip(images, offsets, strict=True):
-                assert (offset < 0) == (image is None)
-                if image is not None:
-                    assert window.view(offset, len(image)) == image
-            if region:
-                arena.release(region)
-        images = [random.choice([None, random.randbytes(random.randrange(200_000))]) for _ in range(3)]
+                assert window.view(offset, len(image)) == image
+            arena.release(region)
+        images = [random.randbytes(random.randrange(100_000)) for _ in range(random.randrange(1, 4))]
         region, offsets = arena.place(images)
         window.reach(arena.size_bytes)
         placed.append((images, region, offsets))
@@ -122,8 +119,8 @@ def test_a_report_arrives_as_it_was():
     assert (columns.reads, columns.works) == ([0.5, 2.0, 0.0], [1.5, 3.0, 4.0])
     assert columns.notes == [None, {"a": [1, 2.5, None]}, None]
     assert (columns.widths[1], columns.heights[1], columns.formats[1]) == (30, 20, "PNG")
-    assert (columns.pictures, columns.media) == ([None, b"pic", None], [None, "image/png", None])
-    assert columns.reasons == [None, None, "no face"]
+    assert (columns.pictures, columns.media) == ({1: b"pic"}, [None, "image/png", None])
+    assert columns.reasons == {2: "no face"}
 
 
 GOOD = [0, None, 3, 2, "PNG", b"d" * 32, msgpack.packb({"a": 1}), "image/png", 3]

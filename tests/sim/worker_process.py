@@ -114,7 +114,7 @@ class SimChild:
             return
         count = len(done)
         news = Returned(
-            codes=[code for _, _, code, _ in done],
+            codes=bytes(code for _, _, code, _ in done),
             reads=[0.0] * count,
             works=[work_s * 1000 for _, _, _, work_s in done],
             widths=[None] * count,

@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from zgrid.protocol.job import KEY_BYTES
+from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.messages import Frame, Jobs, Outcomes
 
 UNCONFIRMED_MAX = 4096
@@ -12,7 +14,8 @@ UNCONFIRMED_MAX = 4096
 CHUNK_MS = 10.0
 """What a child gets at once: enough that a hand-over (0.1 ms) is 1 % of it, little enough to spread the rest evenly."""
 
-CHUNK_JOBS_MAX = 256
+CHUNK_JOBS_MAX = BATCH_JOBS_MAX
+"""As many null jobs as come in one message take 2 ms: whatever is paid for each chunk is then paid seldom."""
 
 
 class Batch:
@@ -41,6 +44,10 @@ class Batch:
         self.mtimes_ns = jobs.mtimes_ns
         self.waits = jobs.waits
         self.images: tuple[Frame, ...] = jobs.images
+
+    def keys_of(self, start: int, stop: int) -> bytes:
+        """Return the keys of these jobs, end to end."""
+        return self.keys[start * KEY_BYTES : stop * KEY_BYTES]
 
 
 @dataclass(slots=True)
@@ -92,7 +99,7 @@ class Employer:
 class Returned:
     """What a child did with a run of jobs, in columns; ``reasons`` and ``pictures`` by index, where there are any."""
 
-    codes: list[int]
+    codes: bytes
     reads: list[float]
     works: list[float]
     widths: list[int | None]

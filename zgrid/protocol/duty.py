@@ -250,7 +250,11 @@ class Duty:
     def _deliver(self, batch: Batch, first: int, news: Returned, now: float) -> list[Effect]:
         """Push what was kept, then report all: a sink's word may overtake the report, never the other way round."""
         effects: list[Effect] = []
-        kept = [at for at, code in enumerate(news.codes) if code == Code.FINISHED]
+        jobs = len(news.codes)
+        if news.codes.count(Code.FINISHED) == jobs:
+            kept = list(range(jobs))
+        else:
+            kept = [at for at, code in enumerate(news.codes) if code == Code.FINISHED]
         sinks = len(batch.employer.sinks)
         for sink in range(sinks):
             mine = kept if sinks == 1 else [at for at in kept if batch.keys[(first + at) * KEY_BYTES] % sinks == sink]
@@ -259,9 +263,9 @@ class Duty:
                 effects.append(Push(address, self._results(batch, first, news, part, now)))
         report = self._reported(
             batch,
-            seqs=batch.seqs[first : first + len(news.codes)],
-            attempts=batch.attempts[first : first + len(news.codes)],
-            codes=bytes(news.codes),
+            seqs=batch.seqs[first : first + jobs],
+            attempts=batch.attempts[first : first + jobs],
+            codes=news.codes,
             work_ms=sum(news.works),
             reasons={str(at): why for at, why in news.reasons.items()},
             now=now,
@@ -272,9 +276,8 @@ class Duty:
 
     def _results(self, batch: Batch, first: int, news: Returned, kept: list[int], now: float) -> Results:
         started_ms = (now - batch.arrived) * 1000
-        pictures = [news.pictures.get(at) for at in kept]
-        frames = [picture for picture in pictures if picture is not None]
-        numbers = iter(range(len(frames)))
+        drawn = [at for at in kept if at in news.pictures] if news.pictures else []
+        numbers = {at: number for number, at in enumerate(drawn)}
         whole = len(kept) == len(news.codes)
 
         def pick(column: list[Any]) -> list[Any]:
@@ -290,11 +293,13 @@ class Duty:
             chain_version=self.versions.get(batch.chain, ""),
             seqs=cut(batch.seqs),
             attempts=cut(batch.attempts),
-            keys=b"".join(batch.keys[(first + at) * KEY_BYTES : (first + at + 1) * KEY_BYTES] for at in kept),
+            keys=batch.keys_of(first, first + len(kept))
+            if whole
+            else b"".join(batch.keys_of(first + at, first + at + 1) for at in kept),
             uris=cut(batch.uris),
             sizes=cut(batch.sizes),
             waits=[
-                wait + max(0.0, started_ms - work)
+                wait + started_ms - work if work < started_ms else wait
                 for wait, work in zip(cut(batch.waits), pick(news.works), strict=True)
             ],
             reads=pick(news.reads),
@@ -305,8 +310,8 @@ class Duty:
             digests=pick(news.digests),
             notes=pick(news.notes),
             media=pick(news.media),
-            pictures=[-1 if picture is None else next(numbers) for picture in pictures],
-            images=tuple(frames),
+            pictures=[numbers.get(at, -1) for at in kept] if drawn else [-1] * len(kept),
+            images=tuple(news.pictures[at] for at in drawn),
         )
 
     def _report(

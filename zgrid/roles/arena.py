@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 Data = bytes | bytearray | memoryview
+"""An image's bytes; a view is one of bytes, too."""
 
 PAGE_BYTES = mmap.PAGESIZE
 """The counters' page comes first; images follow it."""
@@ -49,23 +50,19 @@ class Arena:
         self._regions: list[Region] = []
         self._reached = PAGE_BYTES
 
-    def place(self, images: Sequence[Data | None]) -> tuple[Region | None, list[int]]:
-        """Copy ``images`` in; return their region (None where all are None) and each one's offset (-1 for None)."""
-        sizes = [-1 if image is None else memoryview(image).nbytes for image in images]
-        needed = sum(_aligned(size) for size in sizes if size >= 0)
-        if max(sizes) < 0:
-            return None, [-1] * len(sizes)
+    def place(self, images: Sequence[Data]) -> tuple[Region, list[int]]:
+        """Copy ``images`` in; return their region and each one's offset."""
+        needed = sum(_aligned(len(image)) for image in images)
         start = self._room(max(needed, _ALIGNMENT))
         region = (start, start + max(needed, _ALIGNMENT))
         self._regions.append(region)
         self._regions.sort()
         self._reached = max(self._reached, region[1])
         offsets = []
-        for image, size in zip(images, sizes, strict=True):
-            offsets.append(-1 if image is None else start)
-            if image is not None:
-                self._map[start : start + size] = image
-                start += _aligned(size)
+        for image in images:
+            offsets.append(start)
+            self._map[start : start + len(image)] = image
+            start += _aligned(len(image))
         return region, offsets
 
     def release(self, region: Region) -> None:

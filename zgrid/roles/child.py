@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from zgrid.errors import SettingsError, ZGridError
@@ -102,19 +103,22 @@ class Child:
 
     def _work(self, header: list[Any]) -> None:
         """Run the jobs of one chunk in order and report them; leave the rest when told to stop."""
-        _, arena_bytes, uris, sizes, mtimes_ns, chains, offsets = header
+        _, arena_bytes, number, uris, sizes, mtimes_ns, offsets = header
         self._window.reach(arena_bytes)
         words = self._words
+        chain = self._chains.get(number)
         self._courier.begin(len(uris))
         self._cpu.renew(time.perf_counter())
-        for uri, size, mtime_ns, chain, offset in zip(uris, sizes, mtimes_ns, chains, offsets, strict=True):
+        for uri, size, mtime_ns, offset in zip(uris, sizes, mtimes_ns, offsets or repeat(-1)):  # noqa: B905
             if words[STOP]:
                 break
             self._begun += 1
             words[PROGRESS] = 0
             words[BEGUN] = self._begun
             try:
-                if offset < 0:
+                if chain is None:
+                    ended = self._refuse(number)
+                elif offset < 0:
                     reading = Reading(self._reader, (uri, size, mtime_ns))
                     ended = self._run(chain, Image.lazy(uri, reading), reading)
                 else:
@@ -139,14 +143,15 @@ class Child:
             self._courier.flush()
             sys.exit(EXIT_STARVED)
 
-    def _run(self, number: int, image: Image, reading: Reading | None) -> float:
+    def _refuse(self, number: int) -> float:
+        """Report a job whose chain cannot be run here; return when."""
+        problem = self._problems.get(number, f"chain {number} was never told")
+        self._courier.add(_failed(f"this worker cannot run the chain: {problem}", transient=True), 0.0, 0.0)
+        return time.perf_counter()
+
+    def _run(self, chain: Chain, image: Image, reading: Reading | None) -> float:
         """Run one chain on one image and add the result to the report; return when the chain ended."""
-        chain = self._chains.get(number)
         began = time.perf_counter()
-        if chain is None:
-            problem = self._problems.get(number, f"chain {number} was never told")
-            self._courier.add(_failed(f"this worker cannot run the chain: {problem}", transient=True), 0.0, 0.0)
-            return began
         outcome = chain.run(image)
         if chain.starved:
             self._starve()

@@ -68,14 +68,24 @@ class Inbox:
     def __init__(self, header_bytes_max: int, body_bytes_max: int, unicode_errors: str = "strict") -> None:
         self._limits = (header_bytes_max, body_bytes_max)
         self._unicode_errors = unicode_errors
-        self._bytes = bytearray()
+        self._bytes: bytes | bytearray = b""
+        self.missing_bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Take what was read from the socket."""
+        """Take what was read from the socket. A message that comes in one piece is never copied."""
+        if not self._bytes:
+            self._bytes = data
+            return
+        if isinstance(self._bytes, bytes):
+            self._bytes = bytearray(self._bytes)  # it grows in place, in however small pieces the rest may come
         self._bytes += data
 
     def take(self) -> tuple[list[Any], memoryview] | None:
-        """Return header and body of the next whole message, or None until there is one. Raises ChildError."""
+        """Return header and body of the next whole message, or None until there is one. Raises ChildError.
+
+        ``missing_bytes`` then says how much more it takes, as far as that is known.
+        """
+        self.missing_bytes = 0
         if len(self._bytes) < _PREFIX.size:
             return None
         header_bytes, body_bytes = _PREFIX.unpack_from(self._bytes)
@@ -84,13 +94,17 @@ class Inbox:
         middle = _PREFIX.size + header_bytes
         end = middle + body_bytes
         if len(self._bytes) < end:
+            self.missing_bytes = end - len(self._bytes)
             return None
-        if len(self._bytes) == end:
-            whole, self._bytes = self._bytes, bytearray()
+        whole: bytes | bytearray = self._bytes
+        if len(whole) > end:
+            rest = bytearray(whole) if isinstance(whole, bytes) else whole
+            whole = rest[:end]
+            del rest[:end]
+            self._bytes = rest
         else:
-            whole = self._bytes[:end]
-            del self._bytes[:end]
-        view = memoryview(whole)
+            self._bytes = b""
+        view = memoryview(whole).toreadonly()
         header = unpack(view[_PREFIX.size : middle], self._unicode_errors)
         if type(header) is not list or not header:
             raise ChildError("its message is not a list")

@@ -31,8 +31,24 @@ _LOOKS_MAX = 1000  # a child that runs null jobs is caught between two of them a
 _RECV_BYTES = 1 << 18
 _STDERR_READ_BYTES_MAX = 1 << 20
 
-Job = tuple[int, str, int, int, int, Data | None]
-"""token, uri, size in bytes, mtime in ns, chain, and the image's bytes or None where the child shall read the URI."""
+LINK_BYTES = 1 << 20
+"""Asked of the kernel for what a child has said and the agent not read; it gives what its ``wmem_max`` allows. A child
+waits for the agent in the middle of a picture that does not fit."""
+
+
+class Chunk(NamedTuple):
+    """Jobs that a child is given at once, in columns. Their tokens count from ``token``; ``chain`` runs on all of them.
+
+    ``sizes`` are bytes, ``mtimes_ns`` those of the files. ``images`` has the bytes of each, or is empty where the child
+    shall read the URIs.
+    """
+
+    token: int
+    chain: int
+    uris: Sequence[str]
+    sizes: Sequence[int]
+    mtimes_ns: Sequence[int]
+    images: Sequence[Data] = ()
 
 
 class Progress(NamedTuple):
@@ -78,6 +94,7 @@ class Member:
             self.link, theirs = socket.socketpair()
             undo.callback(self.link.close)
             given.callback(theirs.close)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINK_BYTES)
             self.stderr, stderr_theirs = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, self.stderr)
             given.callback(os.close, stderr_theirs)
@@ -117,19 +134,19 @@ class Member:
                 return
             del self._unsent[:sent]
 
-    def assign(self, jobs: Sequence[Job]) -> None:
+    def assign(self, chunk: Chunk) -> None:
         """Give the child a chunk of jobs, to be run in order after those that it has."""
-        tokens, uris, sizes, mtimes_ns, chains, images = zip(*jobs, strict=True)
-        region, offsets = self.arena.place(images)
-        if region is not None:
-            sizes = tuple(
-                size if image is None else memoryview(image).nbytes for size, image in zip(sizes, images, strict=True)
-            )
+        jobs, sizes = len(chunk.uris), chunk.sizes
+        region: Region | None = None
+        offsets: list[int] = []
+        if chunk.images:
+            region, offsets = self.arena.place(chunk.images)
+            sizes = list(map(len, chunk.images))
         if not self.tokens:
             self._mark = None  # it was idle: its clock starts when it is next looked at
-        self.tokens.extend(tokens)
-        self._chunks.append((len(tokens), region))
-        self.send(pack((Kind.WORK, self.arena.size_bytes, uris, sizes, mtimes_ns, chains, offsets)))
+        self.tokens.extend(range(chunk.token, chunk.token + jobs))
+        self._chunks.append((jobs, region))
+        self.send(pack((Kind.WORK, self.arena.size_bytes, chunk.chain, chunk.uris, sizes, chunk.mtimes_ns, offsets)))
 
     def settle(self, jobs: int) -> list[int]:
         """Return the tokens of the next ``jobs`` jobs, whose results are in, and make room in the arena."""
@@ -150,7 +167,7 @@ class Member:
         taken = 0
         while to_end or taken < READ_BYTES_MAX:
             try:
-                data = self.link.recv(_RECV_BYTES)
+                data = self.link.recv(max(_RECV_BYTES, self._inbox.missing_bytes))
             except BlockingIOError:
                 return
             except ConnectionResetError:

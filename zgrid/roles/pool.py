@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.roles.link import ChildError, Kind, Made, pack, read_made, read_ready
-from zgrid.roles.member import Job, Member, Progress
+from zgrid.roles.member import Chunk, Member, Progress
 from zgrid.roles.report import Columns, read_report
 from zgrid.roles.sandbox import Sandbox
 
@@ -184,13 +184,14 @@ class Pool:
             member.send(pack((Kind.CHAIN, chain, text)))
             self._watch_link(member)
 
-    def assign(self, child: int, chunk: Sequence[Job]) -> bool:
+    def assign(self, child: int, chunk: Chunk) -> bool:
         """Give a child jobs to run in order; images are copied before this returns, and nothing waits for the child.
 
         At most BATCH_JOBS_MAX jobs. Return False, and take none of them, if that child is not ready: it may have died
         since its last event was made. Jobs that a dying child was given come back in Died.
         """
-        assert 0 < len(chunk) <= BATCH_JOBS_MAX, f"a chunk has 1 to {BATCH_JOBS_MAX} jobs, not {len(chunk)}"
+        jobs = len(chunk.uris)
+        assert 0 < jobs <= BATCH_JOBS_MAX, f"a chunk has 1 to {BATCH_JOBS_MAX} jobs, not {jobs}"
         member = self._members[child]
         if member is None or not member.ready:
             return False

@@ -14,7 +14,7 @@ import msgpack
 from zgrid.protocol import checks
 from zgrid.protocol.checks import Check
 from zgrid.protocol.limits import PIXELS_MAX, TEXT_CHARS_MAX
-from zgrid.protocol.messages import Code
+from zgrid.protocol.messages import Code, Frame
 from zgrid.roles.link import PICTURE_BYTES_MAX, ChildError, Kind, pack, unpack
 
 NOTES_BYTES_MAX = 256 << 10
@@ -26,26 +26,27 @@ class Columns:
     """Results of consecutive jobs, one entry each. ``codes``: FINISHED, DISCARDED, FAILED or TROUBLED as bytes.
 
     ``reads`` and ``works`` are ms. Sizes, format and digest are those of the upright original, None where the chain
-    never looked at it; ``notes``, ``pictures`` and ``media`` belong to FINISHED, ``reasons`` to the others.
+    never looked at it; ``notes``, ``pictures`` and ``media`` belong to FINISHED, ``reasons`` to the others. ``reasons``
+    and ``pictures`` are by index, where there are any; the pictures' bytes are where the message came in.
     """
 
     codes: bytes
     reads: list[float]
     works: list[float]
-    reasons: list[str | None] = field(init=False)
+    reasons: dict[int, str] = field(init=False)
     widths: list[int | None] = field(init=False)
     heights: list[int | None] = field(init=False)
     formats: list[str | None] = field(init=False)
     digests: list[bytes | None] = field(init=False)
     notes: list[dict[str, Any] | None] = field(init=False)
     media: list[str | None] = field(init=False)
-    pictures: list[bytes | None] = field(init=False)
+    pictures: dict[int, Frame] = field(init=False)
 
     def __post_init__(self) -> None:
         jobs = len(self.codes)
-        self.reasons, self.media, self.formats = [None] * jobs, [None] * jobs, [None] * jobs
+        self.media, self.formats, self.digests = [None] * jobs, [None] * jobs, [None] * jobs
         self.widths, self.heights, self.notes = [None] * jobs, [None] * jobs, [None] * jobs
-        self.digests, self.pictures = [None] * jobs, [None] * jobs
+        self.reasons, self.pictures = {}, {}
 
 
 @dataclass(slots=True)
@@ -190,7 +191,9 @@ def _read_row(columns: Columns, row: list[Any], body: memoryview, position: int)
         raise ChildError("its result mixes what is kept with what is not", index)
     if (media is None) != (picture_bytes is None):
         raise ChildError("its picture has no media type, or its media type no picture", index)
-    columns.reasons[index], columns.media[index], columns.digests[index] = reason, media, digest
+    if reason is not None:
+        columns.reasons[index] = reason
+    columns.media[index], columns.digests[index] = media, digest
     columns.widths[index], columns.heights[index], columns.formats[index] = width, height, form
     if notes is not None:
         try:
@@ -202,5 +205,5 @@ def _read_row(columns: Columns, row: list[Any], body: memoryview, position: int)
     if position + picture_bytes > len(body):
         raise ChildError("its picture is shorter than it says", index)
     end = position + picture_bytes
-    columns.pictures[index] = bytes(body[position:end])
+    columns.pictures[index] = body[position:end]
     return end

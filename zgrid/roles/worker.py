@@ -22,6 +22,7 @@ from zgrid.protocol.messages import Code, Jobs, Welcome
 from zgrid.roles import pool
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import EXIT_STARVED, Made
+from zgrid.roles.member import Chunk
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.rate import Rate
@@ -309,13 +310,15 @@ class WorkerRole:
             post.close()
 
     def _assign(self, effect: fx.Assign) -> None:
-        batch = effect.batch
-        chain = self._chain(batch.chain)
-        images = batch.images or (None,) * len(batch.seqs)
-        places = range(effect.start, effect.stop)
-        chunk = [
-            (batch.token + at, batch.uris[at], batch.sizes[at], batch.mtimes_ns[at], chain, images[at]) for at in places
-        ]
+        batch, part = effect.batch, slice(effect.start, effect.stop)
+        chunk = Chunk(
+            batch.token + effect.start,
+            self._chain(batch.chain),
+            batch.uris[part],
+            batch.sizes[part],
+            batch.mtimes_ns[part],
+            batch.images[part],
+        )
         self.pool.assign(effect.child, chunk)  # refused only by a child that is dying: its death gives them back
 
     def _kill(self, effect: fx.Kill) -> None:
@@ -401,7 +404,7 @@ class WorkerRole:
     def _returned(self, news: pool.Results) -> Returned:
         columns = news.columns
         return Returned(
-            codes=list(columns.codes),
+            codes=columns.codes,
             reads=columns.reads,
             works=columns.works,
             widths=columns.widths,
@@ -411,13 +414,9 @@ class WorkerRole:
             notes=columns.notes,
             media=columns.media,
             reasons={
-                at: _evidence(reason, code, digest)
-                for at, (reason, code, digest) in enumerate(
-                    zip(columns.reasons, columns.codes, columns.digests, strict=True)
-                )
-                if reason is not None
+                at: _evidence(reason, columns.codes[at], columns.digests[at]) for at, reason in columns.reasons.items()
             },
-            pictures={at: picture for at, picture in enumerate(columns.pictures) if picture is not None},
+            pictures=columns.pictures,
         )
 
     def _close_sockets(self) -> None:
