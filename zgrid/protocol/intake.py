@@ -19,6 +19,18 @@ FAILED_AGAIN_S_MAX = 30.0
 ANSWERS_S = 1.0
 """A sink that leaves waits for those ventilators only that have said something within this time: others are gone."""
 
+GATHER_JOBS = 16
+"""Under load results gather for longer while so few come together: a store costs as much as to keep some pictures."""
+GATHER_TIMES_MAX = 4
+
+
+class Arrived(NamedTuple):
+    """A message of results that is here since ``at`` and takes about ``size`` bytes."""
+
+    at: float
+    size: int
+    message: Results
+
 
 class Store(NamedTuple):
     """Store these results, in this order; then say ``stored`` or ``store_failed``."""
@@ -43,8 +55,9 @@ Effect = Store | Lookup | Reply | Log
 class Intake:
     """The sink's decisions. Pure: takes messages, the store's news and time; returns what is to be done.
 
-    ``address``: where workers push results. ``gather_s``: how long results may gather under load, in seconds.
-    ``held_bytes_max`` bounds what is taken in and not stored; beyond it the role stops reading.
+    ``address``: where workers push results. ``gather_s``: how long results gather under load, in seconds, and up to
+    GATHER_TIMES_MAX times as long where they are few. ``held_bytes_max`` bounds what is taken in and not stored; beyond
+    it the role stops reading.
     """
 
     def __init__(
@@ -54,14 +67,15 @@ class Intake:
         self.boot = boot
         self.address = address
         self.gather_s = gather_s
+        self._gather_s = gather_s
         self.held_bytes_max = held_bytes_max
         self.batch_jobs_max = batch_jobs_max
         self.held_bytes = 0
         self.counts: Counter[str] = Counter()
         self.peers: dict[bytes, bytes] = {}
-        self._waiting: deque[tuple[float, Results]] = deque()
+        self._waiting: deque[Arrived] = deque()
         self._waiting_jobs = 0
-        self._storing: list[Results] = []
+        self._storing: list[Arrived] = []
         self._stored_at = 0.0
         self._again_at = 0.0
         self._pause_s = FAILED_AGAIN_S
@@ -142,9 +156,10 @@ class Intake:
 
     def results(self, message: Results, now: float) -> list[Effect]:
         """Results came from a worker."""
-        self._waiting.append((now, message))
+        size = _size(message)
+        self._waiting.append(Arrived(now, size, message))
         self._waiting_jobs += len(message.seqs)
-        self.held_bytes += _size(message)
+        self.held_bytes += size
         return self.tick(now)
 
     def stored(self, duplicates: int, now: float) -> list[Effect]:
@@ -152,13 +167,14 @@ class Intake:
         self.counts["duplicate"] += duplicates
         self._pause_s = FAILED_AGAIN_S
         seqs: dict[bytes, list[int]] = {}
-        for message in self._storing:
+        for _, size, message in self._storing:
             seqs.setdefault(message.ledger, []).extend(message.seqs)
-            self.held_bytes -= _size(message)
-            self.counts["stored"] += len(message.seqs)
-        self.counts["stored"] -= duplicates
+            self.held_bytes -= size
+        jobs = sum(map(len, seqs.values()))
+        self.counts["stored"] += jobs - duplicates
         self._storing = []
         self._stored_at = now
+        self._pace(jobs)
         effects: list[Effect] = []
         for ledger, mine in seqs.items():
             for peer in [peer for peer, owner in self.peers.items() if owner == ledger]:
@@ -168,8 +184,8 @@ class Intake:
 
     def store_failed(self, reason: str, now: float) -> list[Effect]:
         """The store could not take the batch: keep it, and try again after a pause. Nothing is dropped for that."""
-        self._waiting.extendleft((now, message) for message in reversed(self._storing))
-        self._waiting_jobs += sum(len(message.seqs) for message in self._storing)
+        self._waiting.extendleft(reversed(self._storing))
+        self._waiting_jobs += sum(len(arrived.message.seqs) for arrived in self._storing)
         self._storing = []
         self._again_at = now + self._pause_s
         log = Log("store_failed", "store", {"reason": reason, "again_s": self._pause_s})
@@ -180,23 +196,23 @@ class Intake:
         """Store what has gathered, if it is time to."""
         if self._storing or not self._waiting or now < self._again_at:
             return []
-        since = self._waiting[0][0]
-        busy = now - self._stored_at < self.gather_s
-        if busy and now - since < self.gather_s and self._waiting_jobs < self.batch_jobs_max and not self.full:
+        since = self._waiting[0].at
+        busy = now - self._stored_at < self._gather_s
+        if busy and now - since < self._gather_s and self._waiting_jobs < self.batch_jobs_max and not self.full:
             return []
         jobs = 0
-        while self._waiting and (not jobs or jobs + len(self._waiting[0][1].seqs) <= self.batch_jobs_max):
-            message = self._waiting.popleft()[1]
-            jobs += len(message.seqs)
-            self._storing.append(message)
+        while self._waiting and (not jobs or jobs + len(self._waiting[0].message.seqs) <= self.batch_jobs_max):
+            arrived = self._waiting.popleft()
+            jobs += len(arrived.message.seqs)
+            self._storing.append(arrived)
         self._waiting_jobs -= jobs
-        return [Store(self._storing)]
+        return [Store([arrived.message for arrived in self._storing])]
 
     def due_s(self, now: float) -> float | None:
         """Return in how many seconds ``tick`` may have something to do; None when only news can change that."""
         if self._storing or not self._waiting:
             return None
-        return max(0.0, self._again_at - now, min(self._waiting[0][0], self._stored_at) + self.gather_s - now)
+        return max(0.0, self._again_at - now, min(self._waiting[0].at, self._stored_at) + self._gather_s - now)
 
     # -- inside
 
@@ -218,13 +234,23 @@ class Intake:
     def _beat(self) -> Beat:
         return Beat(boot=self.boot, leaving=self._leaves_at is not None)
 
+    def _pace(self, jobs: int) -> None:
+        """Set how long results gather by how many did: 100 photographs a second are to be ten to a store, and not two.
+
+        One or two at a time are no load, and wait no longer than they must; many are enough as it is.
+        """
+        if jobs <= 2 or jobs > 4 * GATHER_JOBS:
+            self._gather_s = max(self.gather_s, self._gather_s / 2)
+        elif jobs < GATHER_JOBS:
+            self._gather_s = min(GATHER_TIMES_MAX * self.gather_s, self._gather_s * 2)
+
     def _held(self, ledger: bytes) -> set[int]:
         """Return the numbers of a ledger's jobs whose results are here and not stored.
 
         Only an ASK needs it; to keep count of them cost each result more than all else that is done here.
         """
-        messages = (*self._storing, *(message for _, message in self._waiting))
-        return {seq for message in messages if message.ledger == ledger for seq in message.seqs}
+        here = (arrived.message for arrived in (*self._storing, *self._waiting))
+        return {seq for message in here if message.ledger == ledger for seq in message.seqs}
 
 
 def _size(message: Results) -> int:

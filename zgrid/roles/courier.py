@@ -11,6 +11,8 @@ from zgrid.roles.report import Report, Row
 FLUSH_S = 0.005
 """Results are sent when the last ones went this long ago: a null filter is batched, a real one waits for nobody."""
 
+_PIECES_MAX = 1024  # UIO_MAXIOV in linux/uio.h
+
 LOOK_S = 0.02
 """How often it is seen whether results wait while a long job runs; most filters let this thread run beside them."""
 
@@ -63,8 +65,7 @@ class Courier:
         """Send what there is. Raises OSError when the agent is gone, MemoryError with nothing sent and nothing lost."""
         with self._lock:
             if self._report:
-                for piece in self._report.take():
-                    self._link.sendall(piece)
+                _send(self._link, self._report.take())
                 self._sent_at = time.perf_counter()
 
     def send(self, message: bytes) -> None:
@@ -79,3 +80,12 @@ class Courier:
                 # The thread of the jobs meets the same error at its next result, where it is known what to do.
                 with contextlib.suppress(OSError, MemoryError):
                     self.flush()
+
+
+def _send(link: socket.socket, pieces: list[bytes]) -> None:
+    """Send pieces one after the other, and as many as there may be with one call: each call wakes the agent."""
+    sent = link.sendmsg(pieces[:_PIECES_MAX])
+    for piece in pieces:
+        if sent < len(piece):
+            link.sendall(memoryview(piece)[sent:])
+        sent = max(0, sent - len(piece))

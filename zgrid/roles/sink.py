@@ -124,7 +124,7 @@ class SinkRole:
             pull, neighbour(self.settings.bind, "intake", self.settings.intake_port), "--intake-port"
         )
         self.control = Post(router, self.telling.complain, routed=True)
-        self.results = Post(pull, self.telling.complain)
+        self.results = Post(pull, self.telling.complain, views=True)
         self.loop.watch(router, self._read_control)
         self.loop.watch(pull, self._read_results)
         self.log.info(Event.LISTENING, address=self.address, intake=self.intake_address)

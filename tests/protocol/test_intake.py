@@ -1,0 +1,86 @@
+"""When a sink stores what has come, and what it says of what it has not stored yet."""
+
+from zgrid.protocol.effects import Reply
+from zgrid.protocol.intake import GATHER_JOBS, GATHER_TIMES_MAX, Intake, Lookup, Store
+from zgrid.protocol.messages import Ask, Hello, Holds, Results
+
+LEDGER = b"L" * 16
+GATHER_S = 0.025
+
+
+def results(*seqs: int, ledger: bytes = LEDGER) -> Results:
+    """Return plain results of these jobs."""
+    jobs = len(seqs)
+    nothing = [None] * jobs
+    return Results(
+        ledger=ledger, worker="w1", chain="null", chain_version="null/1", seqs=list(seqs), attempts=[1] * jobs,
+        keys=b"".join(seq.to_bytes(16) for seq in seqs), uris=["file:///a.jpg"] * jobs, sizes=[1] * jobs,
+        waits=[0.0] * jobs, reads=[0.0] * jobs, works=[0.0] * jobs, widths=nothing, heights=nothing, formats=nothing,
+        digests=nothing, notes=nothing, media=nothing, pictures=[-1] * jobs,
+    )  # fmt: skip
+
+
+def intake() -> Intake:
+    """Return a sink's machine that has not seen anything."""
+    return Intake("sink", b"S" * 8, "tcp://s:1", GATHER_S, 1 << 20)
+
+
+def stores(machine: Intake, every_s: float, since: float) -> list[tuple[int, float]]:
+    """Let single results come ``every_s`` for three seconds, and let them be stored in no time.
+
+    Return the jobs of each store and how long the first one waited, without the first second: a pace has to be found.
+    """
+    found: list[tuple[float, int, float]] = []
+    arrived: dict[int, float] = {}
+    for tick in range(3000):
+        now, effects = since + tick / 1000, []
+        if tick >= len(arrived) * every_s * 1000:
+            seq = int(since * 1000) + len(arrived) + 1
+            arrived[seq] = now
+            effects = machine.results(results(seq), now)
+        for effect in effects or machine.tick(now):
+            assert isinstance(effect, Store)
+            seqs = [one for message in effect.batch for one in message.seqs]
+            found.append((now, len(seqs), now - arrived.get(seqs[0], now)))
+            machine.stored(0, now)
+    return [(jobs, waited) for at, jobs, waited in found if at > since + 1.0]
+
+
+def test_a_lone_result_is_stored_at_once():
+    """Eleven a second are no load, also after one: each is stored when it comes."""
+    machine = intake()
+    assert set(stores(machine, 0.09, 0.0)) == {(1, 0.0)}
+    stores(machine, 0.005, 10.0)
+    assert set(stores(machine, 0.09, 20.0)) == {(1, 0.0)}
+
+
+def test_few_at_a_time_gather_for_longer():
+    """Of two hundred a second many are stored together, and none waits for longer than is allowed."""
+    found = stores(intake(), 0.005, 0.0)
+    assert min(jobs for jobs, _ in found) >= GATHER_JOBS
+    assert max(waited for _, waited in found) <= GATHER_TIMES_MAX * GATHER_S + 0.002
+
+
+def test_many_at_a_time_do_not_wait_for_more():
+    """A thousand a second are enough for one store in what is set for it."""
+    machine = intake()
+    for seq in range(0, 100_000, 100):
+        for effect in machine.results(results(*range(seq + 1, seq + 101)), seq / 10_000):
+            if isinstance(effect, Store):
+                assert seq / 10_000 - machine._stored_at <= 2 * GATHER_S
+                machine.stored(0, seq / 10_000)
+    assert machine._gather_s == GATHER_S
+
+
+def test_what_is_held_is_told():
+    """Of the jobs that are asked for, those are held whose results wait or are being stored, of that ledger alone."""
+    machine = intake()
+    machine.received(b"v", Hello(role="ventilator", name="v", boot=b"V" * 8, host="h", ledger=LEDGER), 0.0)
+    assert [type(effect) for effect in machine.results(results(1), 1.0)] == [Store]
+    assert machine.results(results(2), 1.0) == machine.results(results(3, ledger=b"M" * 16), 1.0) == []
+    keys = b"".join(seq.to_bytes(16) for seq in (1, 2, 3, 4))
+    (lookup,) = machine.received(b"v", Ask(ledger=LEDGER, seqs=[1, 2, 3, 4], keys=keys), 1.0)
+    assert isinstance(lookup, Lookup)
+    assert (lookup.held, lookup.seqs) == ([1, 2], [3, 4])
+    machine.results(results(4), 1.0)  # while it is looked up
+    assert machine.looked_up(lookup, set()) == [Reply(b"v", Holds(ledger=LEDGER, held=[1, 2, 4], unknown=[3]))]
