@@ -1,5 +1,6 @@
 """What people do while things go wrong: the sink's row is the truth, and nothing that was put is lost."""
 
+import pytest
 from grid import Grid
 
 from zgrid.protocol.job import State
@@ -25,8 +26,12 @@ def test_a_row_at_the_sink_outlives_a_cancel() -> None:
     grid.settle()
 
 
-def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost() -> None:
-    """Nobody restarts: the sink is asked from time to time about what was closed without it a moment ago."""
+@pytest.mark.parametrize("jump_ms", [0, 3_600_000, -3_600_000], ids=["clock as it is", "forth", "back"])
+def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(jump_ms: int) -> None:
+    """Nobody restarts: the sink is asked from time to time about what was closed without it a moment ago.
+
+    A moment is one of true time, also where somebody sets the clock that dates it.
+    """
     grid = Grid(4)
     sink = grid.add_sink(store_s=0.5)
     ventilator = grid.add_ventilator({"keep": 1})
@@ -38,6 +43,7 @@ def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost() -> None:
     control.cut()
     grid.run_until(lambda: len(sink.store.rows) == 1)
     assert ventilator.ledger.counts()[State.BURIED] == 1
+    ventilator.set_ms += jump_ms
     control.connect()
     grid.run_until(lambda: ventilator.ledger.counts()[State.STORED] == 1)
     grid.settle()

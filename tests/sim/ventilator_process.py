@@ -70,7 +70,7 @@ class VentilatorProcess(Process):
         self.log: list[fx.Log] = []
         self.refuse_lanes = 0.0
         self.feed_s = 0.01
-        self.set_ms = self._due_set_ms = 0
+        self.set_ms = self._due_set_ms = self._set_by_ms = 0
         self._fed = 0
         self.hands = Hands(self)
         self._performers = {
@@ -98,7 +98,7 @@ class VentilatorProcess(Process):
         self.machine.delivery.chains = self.ledger.chain_texts()
         self.lanes = {}
         self.log = []
-        self._fed = 0
+        self._fed = self._set_by_ms = 0
         self._due_set_ms = max(self._due_set_ms, self.set_ms)  # a clock that was set back makes no delay longer
         self.sinks = [self._sink_control(index, sink) for index, sink in enumerate(self.grid.sinks)]
         for control in self.controls.values():
@@ -329,8 +329,10 @@ class VentilatorProcess(Process):
         self.disk.read(read)
 
     def _review(self, effect: fx.Review) -> None:
+        self._set_by_ms = max(self._set_by_ms, abs(self.now_ms() - self.due_now_ms()))
+
         def read() -> None:
-            jobs = self.ledger.aside(self.now_ms() - effect.within_ms, effect.limit)
+            jobs = self.ledger.aside(self.now_ms() - effect.within_ms - self._set_by_ms, effect.limit)
             self.perform(self.machine.delivery.reviewed(jobs))
 
         self.disk.read(read)

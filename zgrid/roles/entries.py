@@ -34,6 +34,7 @@ class Entries:
         self._do = do
         self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
         self._remembered_ms: int | None = None
+        self._set_by_ms = 0
 
     def performers(self) -> dict[type, Callable[[Any], None]]:
         """Return who performs which effect."""
@@ -106,10 +107,15 @@ class Entries:
         self._books.read(read)
 
     def review(self, effect: fx.Review) -> None:
-        """Read which jobs were closed without a result, for sinks to be asked about them."""
+        """Read which jobs were closed without a result, for sinks to be asked about them.
+
+        They are dated by the wall clock: where somebody has set it, by so much more is looked back.
+        """
+        wall = wall_ms()
+        self._set_by_ms = max(self._set_by_ms, abs(wall - self.due_clock.now_ms()))
 
         def read() -> None:
-            jobs = self._ledger.aside(wall_ms() - effect.within_ms, effect.limit)
+            jobs = self._ledger.aside(wall - effect.within_ms - self._set_by_ms, effect.limit)
             if jobs:
                 self._do(self._machine.delivery.reviewed(jobs))
 
