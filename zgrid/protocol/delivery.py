@@ -129,15 +129,16 @@ class Delivery:
         if lane is None or lane.stage is not Stage.OPENING:
             return []
         lane.stage = Stage.READY
-        return self.dispatch(now)
+        return self.dispatch(now, [lane])
 
     def lane_down(
-        self, lane_id: int, now: float, why: str, *, innocent: bool, dead_s: float = NOTICED_S
-    ) -> list[Effect]:  # fmt: skip
+        self, lane_id: int, now: float, why: str, *, innocent: bool, dead_s: float = NOTICED_S, dispatch: bool = True
+    ) -> list[Effect]:
         """The lane's worker is gone: its jobs are ready again at once.
 
         ``innocent``: it left on purpose and had told what it ran, so nothing is charged to its jobs. ``dead_s``: how
-        long it may have been dead already; what was sent since then was not started there.
+        long it may have been dead already; what was sent since then was not started there. ``dispatch``: false where
+        others go at the same time, and the caller dispatches once for all: it costs a look at each lane that is left.
         """
         lane = self.lanes.pop(lane_id, None)
         if lane is None:
@@ -162,7 +163,7 @@ class Delivery:
         for job in again:
             if job.state is not State.SENT or job.lane == lane_id:
                 self._ready(job)
-        return effects + self.dispatch(now)
+        return effects + self.dispatch(now) if dispatch else effects
 
     def came_back(self, peer: bytes) -> list[Effect]:
         """The process whose lane went down is here again: only its link was cut, so its jobs get their attempt back."""
@@ -340,10 +341,11 @@ class Delivery:
     def dispatch(self, now: float, lanes: Iterable[Lane] | None = None) -> list[Effect]:
         """Give ready jobs to whoever has room, and read more where few are left; see ``Dispatch.dispatch``."""
         effects = self.out.dispatch(now, lanes)
+        self.window.workers = len(self.lanes)
         for chain in self.window.wants():
             if chain not in self._refilling:
                 after = self._refilling[chain] = self.window.cursor(chain)
-                effects.append(Refill(chain, after, self.window.room))
+                effects.append(Refill(chain, after, min(self.window.room, self.terms.ready_max)))
         return effects
 
     def sink_of(self, job: Job) -> int:
@@ -433,7 +435,7 @@ class Delivery:
         note = f"job {seq} was not reported within its time-to-run of {ttr_ms} ms"
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": note})
         # Where its beats do not show the job as running, no child of it has started anything: nothing is charged.
-        effects = self.lane_down(lane.id, now, note, innocent=seq not in lane.running)
+        effects = self.lane_down(lane.id, now, note, innocent=seq not in lane.running, dispatch=False)
         self._charged.take(lane.peer)  # it will be back at once, but that excuses nothing
         return [log, *effects]
 

@@ -12,6 +12,9 @@ from math import exp
 SINGLE_WORK_MS = 4.0
 """From this much work per job on, jobs go to children one by one: a hand-over costs about 0.1 ms, 3 % at most."""
 
+MESSAGE_JOBS_MIN = 32
+"""With fewer jobs than these, a message and its answer cost a ventilator more than all else that it does for them."""
+
 PACE_MEMORY_S = 0.25
 """Time constant of the measured pace: long enough to smooth batches, short enough to follow a camera's bursts."""
 
@@ -70,8 +73,16 @@ class Pace:
         self._jobs = 0
 
     def credit(self, procs: int, window_s: float) -> int:
-        """Return how many jobs may be at the worker: one in each child, and the window's worth before them."""
-        return procs + max(procs, int(self.per_s * window_s))
+        """Return how many jobs may be at the worker: one in each child, and the window's worth before them.
+
+        The measured pace counts the way there and back. Where that alone takes longer than the window (a thousand
+        workers of one ventilator), each answer would lead to a smaller batch: so MESSAGE_JOBS_MIN may be there, if
+        by its own word the worker does them within the window.
+        """
+        least = MESSAGE_JOBS_MIN if self.work_ms is not None else 0
+        if self.work_ms:
+            least = int(min(least, procs * window_s * 1000 / self.work_ms))
+        return procs + max(procs, least, int(self.per_s * window_s))
 
     @property
     def single(self) -> bool:

@@ -67,7 +67,7 @@ def shares(
     for chain in sorted({job.chain for job in jobs}):
         able = [lane for lane in lanes if lane.stage is Stage.READY and lane.can(chains.get(chain, "?"))]
         mine = [job for job in jobs if job.chain == chain]
-        for number, lane in enumerate(able):
+        for number, lane in enumerate(able[: len(mine)]):
             for batch in _batches(lane.overdraft(mine[number :: len(able)], terms, credit), terms):
                 yield lane, batch
 

@@ -167,7 +167,8 @@ class Ventilator:
                 lane.stage = Stage.GONE  # before the first one's jobs are passed on, so that none of them gets any
         for lane in gone:
             patience_s = self._workers.patience_s
-            effects += self._gone("worker_silent", lane, now, f"silent for {patience_s:g} s", patience_s)
+            why = f"silent for {patience_s:g} s"
+            effects += self._gone("worker_silent", lane, now, why, patience_s, dispatch=False)  # once, at the end
         for index in self._sink_beats.silent(now):
             sink = self.sinks[index]
             if sink.up:
@@ -274,7 +275,9 @@ class Ventilator:
         log = Log("worker_gone", lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": bye.reason or "left"})
         return [log, *self.delivery.lane_down(lane.id, now, bye.reason or "left", innocent=True)]
 
-    def _gone(self, event: str, lane: Lane, now: float, why: str, dead_s: float = NOTICED_S) -> list[Effect]:
+    def _gone(
+        self, event: str, lane: Lane, now: float, why: str, dead_s: float = NOTICED_S, *, dispatch: bool = True
+    ) -> list[Effect]:
         self._forget(lane)
         jobs = len(lane.sent)
         log = Log(event, lane.worker, {"worker": lane.worker, "lane": lane.id, "reason": why, "jobs": jobs})
@@ -282,7 +285,8 @@ class Ventilator:
         who = Reply(lane.peer, Who(boot=self.boot))
         # One that leaves closes its lane and says BYE at once; even if the BYE comes second, its jobs are innocent.
         innocent = lane.stage is Stage.LEAVING
-        return [*self.delivery.lane_down(lane.id, now, why, innocent=innocent, dead_s=dead_s), who, log]
+        down = self.delivery.lane_down(lane.id, now, why, innocent=innocent, dead_s=dead_s, dispatch=dispatch)
+        return [*down, who, log]
 
     def _forget(self, lane: Lane) -> None:
         self._workers.forget(lane.peer)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice, repeat, starmap
 from typing import NamedTuple
 
-from zgrid.protocol.flow import Terms
+from zgrid.protocol.flow import MESSAGE_JOBS_MIN, Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job
 
@@ -95,20 +95,27 @@ class Dropped:
 
 
 class Window:
-    """Jobs in memory, by seq, and a shelf for each chain with those that are ready."""
+    """Jobs in memory, by seq, and a shelf for each chain with those that are ready.
+
+    ``workers``: how many there are; with more than a hundred, more jobs than the terms say are needed to have for each
+    of them a batch that is worth its message.
+    """
 
     def __init__(self, terms: Terms) -> None:
         self.jobs: dict[int, Job] = {}
         self.shelves: dict[int, Shelf] = {}
         self.ready = 0
+        self.workers = 0
         self._ready_max = terms.ready_max
         self._least = 2 * terms.batch_jobs_max
+        self._per_worker = min(2 * MESSAGE_JOBS_MIN, terms.batch_jobs_max)
         self._dropped = Dropped()
 
     @property
     def room(self) -> int:
         """How many ready jobs of one chain are kept in memory: all chains together have what the terms allow."""
-        return max(self._least, self._ready_max // max(1, len(self.shelves)))
+        ready_max = max(self._ready_max, self._per_worker * self.workers)
+        return max(self._least, ready_max // max(1, len(self.shelves)))
 
     def know(self, chains: Iterable[int]) -> None:
         """Have a shelf for each of these chains; what the ledger has for a new one is wanted."""
