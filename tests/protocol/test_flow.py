@@ -63,6 +63,17 @@ def test_credit_is_never_less_than_two_jobs_for_each_child() -> None:
     assert pace.credit(4, 0.1) == 8
 
 
+@pytest.mark.parametrize(("work_ms", "procs", "least"), [(0.01, 1, 32), (0.0, 1, 32), (5.0, 2, 32), (25.0, 2, 8)])
+def test_a_worker_far_away_has_a_batch_worth_its_message(work_ms: float, procs: int, least: int) -> None:
+    """However long the way there and back: what a worker does in the window by its own word it may have, up to 32."""
+    pace = Pace()
+    assert pace.credit(procs, 0.1) == 2 * procs  # nothing is known yet
+    pace.begun(10.0)
+    pace.done(2, 2 * work_ms, 11.0)
+    assert pace.per_s == pytest.approx(2.0)
+    assert pace.credit(procs, 0.1) == procs + least
+
+
 def test_jobs_go_out_singly_until_they_are_known_to_be_short() -> None:
     """Only measured short jobs are handed over in chunks."""
     pace = Pace()

@@ -132,6 +132,38 @@ def test_chains_that_are_done_take_no_room() -> None:
     assert window.wants() == [7]
 
 
+def test_a_batch_is_taken_at_once() -> None:
+    """What is ahead is in order, of one chain, up to another chain's turn; what is not taken stays."""
+    window = filled(row(1), row(2), row(3, chain=2), row(4), row(5, -1))
+    assert [job.seq for job in window.ahead([1, 2], 9)] == [5, 1, 2]
+    assert [job.seq for job in window.ahead([1, 2], 2)] == [5, 1]
+    window.take(window.ahead([1, 2], 9)[:2])
+    assert window.ready == 3
+    assert [job.seq for job in window.ahead([1], 9)] == [2, 4]
+    assert [job.seq for job in window.ahead([2, 1], 9)] == [2]
+    assert window.ahead([], 9) == []
+
+
+def test_a_closed_job_ends_a_batch_and_is_passed_over_by_the_next() -> None:
+    """A place whose job was stored meanwhile is in no batch, and neither is a job twice that has two places."""
+    window = filled(row(1), row(2), row(3), row(4))
+    window.drop([2])
+    assert [job.seq for job in window.ahead([1], 9)] == [1]
+    window.take(window.ahead([1], 9))
+    assert [job.seq for job in window.ahead([1], 9)] == [3, 4]
+    window.drop([3])
+    window.accept([row(3)])
+    assert order(window, 1) == [3, 4]
+
+
+def test_more_workers_have_more_jobs_in_memory() -> None:
+    """With many workers there is a batch in memory for each of them."""
+    window = filled(*[row(seq) for seq in range(1, 4)])
+    assert window.room == TERMS.ready_max
+    window.workers = 100
+    assert window.room == 100 * TERMS.batch_jobs_max
+
+
 def test_places_of_closed_jobs_do_not_gather() -> None:
     """However many ready jobs are closed by late results, their places on the shelf are swept out."""
     window = filled(row(1))
