@@ -36,7 +36,7 @@ class Rig:
         for event in events:
             if isinstance(event, Results):
                 for index, token in enumerate(event.tokens):
-                    self.results[token] = Result(event.columns, index)
+                    self.results[token] = Result(event.returned, index)
         return events
 
     def until(self, condition):
@@ -73,10 +73,10 @@ def inline(first, *contents, chain=1):
 
 
 class Result:
-    """One entry of every column, and what the columns by index have of it."""
+    """One entry of every column, and what is kept by index."""
 
-    def __init__(self, columns, index):
-        self.code = columns.codes[index]
+    def __init__(self, returned, index):
+        self.code = returned.codes[index]
         for name in (
             "reads",
             "works",
@@ -87,8 +87,8 @@ class Result:
             "notes",
             "media",
         ):
-            setattr(self, name, getattr(columns, name)[index])
-        self.reasons, self.pictures = columns.reasons.get(index), columns.pictures.get(index)
+            setattr(self, name, getattr(returned, name)[index])
+        self.reasons, self.pictures = returned.reasons.get(index, {}).get("reason"), returned.pictures.get(index)
 
 
 def descriptors():

@@ -113,14 +113,14 @@ def test_a_report_arrives_as_it_was():
     report.add(row, 2.0, 3.0)
     report.add(Row(Code.DISCARDED, "no face"), 0.0, 4.0)
     assert len(report) == 3
-    columns = read_report(*carried(report), 3)
+    returned = read_report(*carried(report), 3)
     assert not report
-    assert columns.codes == bytes((0, 0, 1))
-    assert (columns.reads, columns.works) == ([0.5, 2.0, 0.0], [1.5, 3.0, 4.0])
-    assert columns.notes == [None, {"a": [1, 2.5, None]}, None]
-    assert (columns.widths[1], columns.heights[1], columns.formats[1]) == (30, 20, "PNG")
-    assert (columns.pictures, columns.media) == ({1: b"pic"}, [None, "image/png", None])
-    assert columns.reasons == {2: "no face"}
+    assert returned.codes == bytes((0, 0, 1))
+    assert (returned.reads, returned.works) == ([0.5, 2.0, 0.0], [1.5, 3.0, 4.0])
+    assert returned.notes == [None, {"a": [1, 2.5, None]}, None]
+    assert (returned.widths[1], returned.heights[1], returned.formats[1]) == (30, 20, "PNG")
+    assert (returned.pictures, returned.media) == ({1: b"pic"}, [None, "image/png", None])
+    assert returned.reasons == {2: {"reason": "no face"}}
 
 
 GOOD = [0, None, 3, 2, "PNG", b"d" * 32, msgpack.packb({"a": 1}), "image/png", 3]
@@ -180,10 +180,10 @@ def test_random_bytes_build_nothing():
         inbox = Inbox(1000, 10)
         inbox.feed(struct.pack("<II", len(data), 3) + data + b"pic")
         try:
-            columns = read_report(*inbox.take(), 2)
+            returned = read_report(*inbox.take(), 2)
         except ChildError:
             continue
-        assert len(columns.codes) == len(columns.notes) <= 2
+        assert len(returned.codes) == len(returned.notes) <= 2
 
 
 @pytest.mark.parametrize("item", [None, [1], [1, None, None], [1, "a/1", "b"], ["1", "a/1", None], [1, 2, None]])

@@ -97,7 +97,12 @@ class Employer:
 
 @dataclass(slots=True)
 class Returned:
-    """What a child did with a run of jobs, in columns; ``reasons`` and ``pictures`` by index, where there are any."""
+    """What a child did with a run of jobs, in columns; ``reasons`` and ``pictures`` by index, where there are any.
+
+    ``codes``: a byte of Code for each. ``reads`` and ``works`` are ms. Sizes, format and digest are those of the
+    upright original, None where the chain never looked at it. Notes, media and pictures belong to what is kept, and
+    reasons to the others.
+    """
 
     codes: bytes
     reads: list[float]
@@ -110,6 +115,22 @@ class Returned:
     media: list[str | None]
     reasons: dict[int, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[int, Frame] = field(default_factory=dict)
+
+    @classmethod
+    def plain(cls, codes: bytes, reads: list[float], works: list[float]) -> "Returned":
+        """Return jobs of which nothing is told but what became of them and how long they took."""
+        jobs = len(codes)
+        return cls(
+            codes=codes,
+            reads=reads,
+            works=works,
+            widths=[None] * jobs,
+            heights=[None] * jobs,
+            formats=[None] * jobs,
+            digests=[None] * jobs,
+            notes=[None] * jobs,
+            media=[None] * jobs,
+        )
 
     def part(self, start: int, stop: int) -> "Returned":
         """Return the columns from ``start`` to ``stop``; itself when that is all of it."""

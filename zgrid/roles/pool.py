@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from zgrid.protocol.assignment import Returned
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.roles.link import ChildError, Kind, Made, pack, read_made, read_ready
 from zgrid.roles.member import Chunk, Member, Progress
-from zgrid.roles.report import Columns, read_report
+from zgrid.roles.report import read_report
 from zgrid.roles.sandbox import Sandbox
 
 START_S_MAX = 60.0
@@ -54,11 +55,11 @@ class ChainMade:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Jobs that a child has done, in the order given to it: ``tokens[i]`` belongs to entry i of each column."""
+    """Jobs that a child has done, in the order given to it: ``tokens[i]`` belongs to entry i of ``returned``."""
 
     child: int
     tokens: list[int]
-    columns: Columns
+    returned: Returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +312,8 @@ class Pool:
         """Take one message of a child; raises ChildError for one that it must not send."""
         kind = header[0]
         if kind == Kind.DONE and member.ready:
-            columns = read_report(header, body, len(member.tokens))
-            self._events.append(Results(member.slot, member.settle(len(columns.codes)), columns))
+            returned = read_report(header, body, len(member.tokens))
+            self._events.append(Results(member.slot, member.settle(len(returned.codes)), returned))
             self._backoff.worked()
         elif kind == Kind.MADE and member.ready and len(header) == 2:
             self._events.append(ChainMade(member.slot, read_made(header[1])))

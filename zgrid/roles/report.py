@@ -5,48 +5,21 @@ That keeps a job that has nothing to tell at two microseconds for both ends toge
 """
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import msgpack
 
 from zgrid.protocol import checks
+from zgrid.protocol.assignment import Returned
 from zgrid.protocol.checks import Check
 from zgrid.protocol.limits import PIXELS_MAX, TEXT_CHARS_MAX
-from zgrid.protocol.messages import Code, Frame
+from zgrid.protocol.messages import Code
 from zgrid.roles.link import PICTURE_BYTES_MAX, ChildError, Kind, pack, unpack
 
 NOTES_BYTES_MAX = 256 << 10
 """One image's notes, packed: two thousand faces with landmarks."""
-
-
-@dataclass(slots=True)
-class Columns:
-    """Results of consecutive jobs, one entry each. ``codes``: FINISHED, DISCARDED, FAILED or TROUBLED as bytes.
-
-    ``reads`` and ``works`` are ms. Sizes, format and digest are those of the upright original, None where the chain
-    never looked at it; ``notes``, ``pictures`` and ``media`` belong to FINISHED, ``reasons`` to the others. ``reasons``
-    and ``pictures`` are by index, where there are any; the pictures' bytes are where the message came in.
-    """
-
-    codes: bytes
-    reads: list[float]
-    works: list[float]
-    reasons: dict[int, str] = field(init=False)
-    widths: list[int | None] = field(init=False)
-    heights: list[int | None] = field(init=False)
-    formats: list[str | None] = field(init=False)
-    digests: list[bytes | None] = field(init=False)
-    notes: list[dict[str, Any] | None] = field(init=False)
-    media: list[str | None] = field(init=False)
-    pictures: dict[int, Frame] = field(init=False)
-
-    def __post_init__(self) -> None:
-        jobs = len(self.codes)
-        self.media, self.formats, self.digests = [None] * jobs, [None] * jobs, [None] * jobs
-        self.widths, self.heights, self.notes = [None] * jobs, [None] * jobs, [None] * jobs
-        self.reasons, self.pictures = {}, {}
 
 
 @dataclass(slots=True)
@@ -133,8 +106,11 @@ class Report:
         return pieces
 
 
-def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Columns:
-    """Return a child's results, every value checked; raises ChildError. ``jobs_max``: jobs that the child still has."""
+def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Returned:
+    """Return a child's results, every value checked; raises ChildError. ``jobs_max``: jobs that the child still has.
+
+    The pictures are views of ``body``.
+    """
     if len(header) != 5 or any(type(blob) is not bytes for blob in header[1:4]) or type(header[4]) is not list:
         raise ChildError("its results have not the parts they should")
     _, codes, reads, works, rows = header
@@ -143,16 +119,16 @@ def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Columns:
         raise ChildError(f"it reports {jobs} results and has {jobs_max} jobs")
     if codes.translate(None, b"\0\1\2\3"):
         raise ChildError("it reports a code that is none")
-    columns = Columns(codes, _times(reads, jobs), _times(works, jobs))
+    returned = Returned.plain(codes, _times(reads, jobs), _times(works, jobs))
     index_next, position = 0, 0
     for row in rows:
         if type(row) is not list or len(row) != 9 or type(row[0]) is not int or not index_next <= row[0] < jobs:
             raise ChildError("its results are out of order", index_next)
         index_next = row[0] + 1
-        position = _read_row(columns, row, body, position)
+        position = _read_row(returned, row, body, position)
     if position != len(body):
         raise ChildError("its pictures are longer than it says")
-    return columns
+    return returned
 
 
 def _times(packed: bytes, jobs: int) -> list[float]:
@@ -178,26 +154,26 @@ _ROW_CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
-def _read_row(columns: Columns, row: list[Any], body: memoryview, position: int) -> int:
-    """Put one row into ``columns``; return where the next picture begins in ``body``."""
+def _read_row(returned: Returned, row: list[Any], body: memoryview, position: int) -> int:
+    """Put one row into ``returned``; return where the next picture begins in ``body``."""
     index: int = row[0]
     picture_bytes: int | None
     for (name, check), value in zip(_ROW_CHECKS, row[1:], strict=True):
         if value is not None and not check(value):
             raise ChildError(f"its {name} is not what is allowed", index)
-    kept = columns.codes[index] == Code.FINISHED
+    kept = returned.codes[index] == Code.FINISHED
     _, reason, width, height, form, digest, notes, media, picture_bytes = row
     if kept != (reason is None) or (not kept and (notes, media, picture_bytes) != (None, None, None)):
         raise ChildError("its result mixes what is kept with what is not", index)
     if (media is None) != (picture_bytes is None):
         raise ChildError("its picture has no media type, or its media type no picture", index)
     if reason is not None:
-        columns.reasons[index] = reason
-    columns.media[index], columns.digests[index] = media, digest
-    columns.widths[index], columns.heights[index], columns.formats[index] = width, height, form
+        returned.reasons[index] = _evidence(reason, returned.codes[index], digest)
+    returned.media[index], returned.digests[index] = media, digest
+    returned.widths[index], returned.heights[index], returned.formats[index] = width, height, form
     if notes is not None:
         try:
-            columns.notes[index] = unpack_notes(notes)
+            returned.notes[index] = unpack_notes(notes)
         except ValueError as error:
             raise ChildError(f"its {error}", index) from None
     if picture_bytes is None:
@@ -205,5 +181,12 @@ def _read_row(columns: Columns, row: list[Any], body: memoryview, position: int)
     if position + picture_bytes > len(body):
         raise ChildError("its picture is shorter than it says", index)
     end = position + picture_bytes
-    columns.pictures[index] = body[position:end]
+    returned.pictures[index] = body[position:end]
     return end
+
+
+def _evidence(reason: str, code: int, digest: bytes | None) -> dict[str, Any]:
+    """Return what is told of a job that was not kept; whoever looks at a failure wants to know which bytes failed."""
+    if digest is None or code == Code.DISCARDED:
+        return {"reason": reason}
+    return {"reason": reason, "digest": digest.hex()}

@@ -14,11 +14,10 @@ from zgrid.filters import detector_advice, detector_engine, detector_name, is_de
 from zgrid.log import Event, configure
 from zgrid.metrics.family import WORKER
 from zgrid.protocol import agent_effects as fx
-from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.job import KEY_BYTES
-from zgrid.protocol.messages import Code, Jobs, Welcome
+from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import EXIT_STARVED, Made
@@ -162,10 +161,10 @@ class WorkerRole:
         now = clock_now()
         for news in self.pool.service(now):
             if isinstance(news, pool.Results):
-                self.rate.add(len(news.columns.codes), now)
+                self.rate.add(len(news.returned.codes), now)
                 if self.endpoint is not None:
-                    self.metrics.returned(news.columns)
-                self._do(self.duty.returned(news.child, self._returned(news), now))
+                    self.metrics.returned(news.returned)
+                self._do(self.duty.returned(news.child, news.returned, now))
             elif isinstance(news, pool.Ready):
                 self._ready(news, now)
             elif isinstance(news, pool.Died):
@@ -401,24 +400,6 @@ class WorkerRole:
             self.pool.chain(number, text)
         return number
 
-    def _returned(self, news: pool.Results) -> Returned:
-        columns = news.columns
-        return Returned(
-            codes=columns.codes,
-            reads=columns.reads,
-            works=columns.works,
-            widths=columns.widths,
-            heights=columns.heights,
-            formats=columns.formats,
-            digests=columns.digests,
-            notes=columns.notes,
-            media=columns.media,
-            reasons={
-                at: _evidence(reason, columns.codes[at], columns.digests[at]) for at, reason in columns.reasons.items()
-            },
-            pictures=columns.pictures,
-        )
-
     def _close_sockets(self) -> None:
         for post in (*self.controls, *self.lanes.values()):
             post.close()
@@ -434,13 +415,6 @@ def _find(module: str) -> None:
             f"--filter-module {module}: there is no Python module {package}; put it into the current folder, or its "
             f"folder into PYTHONPATH"
         )
-
-
-def _evidence(reason: str, code: int, digest: bytes | None) -> dict[str, Any]:
-    """Return what is told of a job that was not kept; whoever looks at a failure wants to know which bytes failed."""
-    if digest is None or code == Code.DISCARDED:
-        return {"reason": reason}
-    return {"reason": reason, "digest": digest.hex()}
 
 
 def _why(news: pool.Died) -> str:

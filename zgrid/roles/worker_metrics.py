@@ -8,10 +8,10 @@ from zgrid.log import Event
 from zgrid.metrics.family import Snapshot
 from zgrid.metrics.histogram import WAIT_BOUNDS_S, WORK_BOUNDS_S, Histogram
 from zgrid.protocol import agent_effects as fx
+from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.messages import Code
 from zgrid.roles.exposure import Stock, common
-from zgrid.roles.report import Columns
 from zgrid.roles.telling import Telling
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.outbox import Outbox
@@ -38,11 +38,11 @@ class WorkerMetrics:
         self._done: Counter[int] = Counter()
         self._dropped: Counter[str] = Counter()
 
-    def returned(self, columns: Columns) -> None:
+    def returned(self, returned: Returned) -> None:
         """Note what a child has done."""
-        self._reads.observe(columns.reads, MS)
-        self._works.observe(columns.works, MS)
-        self._done.update(columns.codes)
+        self._reads.observe(returned.reads, MS)
+        self._works.observe(returned.works, MS)
+        self._done.update(returned.codes)
 
     def closed(self, post: Post) -> None:
         """Keep what a socket has dropped that is closed."""
