@@ -240,8 +240,7 @@ def jobs(seqs: list[int], *, single: bool = True) -> Jobs:
 
 def done(count: int, work_ms: float = 1.0) -> Returned:
     """Return what a child says of so many kept jobs."""
-    nothing: list[Any] = [None] * count
-    return Returned(bytes(count), [0.0] * count, [work_ms] * count, *([nothing] * 6))
+    return Returned.plain(bytes(count), [0.0] * count, [work_ms] * count)
 
 
 def test_a_welcome_to_a_lane_that_was_left() -> None:

@@ -113,18 +113,10 @@ class SimChild:
             worker.clock.at(worker.suspended_until, self._report, run, done)
             return
         count = len(done)
-        news = Returned(
-            codes=bytes(code for _, _, code, _ in done),
-            reads=[0.0] * count,
-            works=[work_s * 1000 for _, _, _, work_s in done],
-            widths=[None] * count,
-            heights=[None] * count,
-            formats=[None] * count,
-            digests=[None] * count,
-            notes=[None] * count,
-            media=[None] * count,
-            reasons={at: {"reason": "why"} for at, (_, _, code, _) in enumerate(done) if code},
+        news = Returned.plain(
+            bytes(code for _, _, code, _ in done), [0.0] * count, [work_s * 1000 for _, _, _, work_s in done]
         )
+        news.reasons = {at: {"reason": "why"} for at, (_, _, code, _) in enumerate(done) if code}
         worker.later(0.0002, worker.returned, self.index, news)
 
 
