@@ -419,7 +419,7 @@ class Duty:
 
 def _fitting(kept: list[int], news: Returned) -> Iterator[list[int]]:
     """Cut results into parts that each make a message of moderate size: notes may have 256 KiB for one image."""
-    if not news.pictures and not any(news.notes):
+    if len(kept) <= 1 or (not news.pictures and not any(news.notes)):
         if kept:
             yield kept
         return
