@@ -19,8 +19,9 @@ from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
+from zgrid.roles.death import is_starved, why_it_died
 from zgrid.roles.exposure import Stock, open_endpoint
-from zgrid.roles.link import EXIT_STARVED, Made
+from zgrid.roles.link import Made
 from zgrid.roles.member import Chunk
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
@@ -201,7 +202,7 @@ class WorkerRole:
         if news.again_in_s is None and not news.rest and news.started_token is None:
             return  # it was asked to end
         why = {
-            "reason": _why(news),
+            "reason": why_it_died(news),
             "exit": news.exit,
             "signal": news.signal,
             "stderr": news.stderr_tail,
@@ -211,7 +212,7 @@ class WorkerRole:
             why["digest"] = sha256(image).hexdigest()
         overran = self.duty.children[news.child].overran
         self.telling.say(
-            Event.CHILD_OVERRAN if overran else Event.CHILD_STARVED if _starved(news) else Event.CHILD_DIED,
+            Event.CHILD_OVERRAN if overran else Event.CHILD_STARVED if is_starved(news) else Event.CHILD_DIED,
             str(why["reason"]),
             {
                 **self._job(news.child, news.started_token),
@@ -415,22 +416,3 @@ def _find(module: str) -> None:
             f"--filter-module {module}: there is no Python module {package}; put it into the current folder, or its "
             f"folder into PYTHONPATH"
         )
-
-
-def _why(news: pool.Died) -> str:
-    """Say how a child ended."""
-    if news.killed_because:
-        return f"the child was killed: {news.killed_because}"
-    if _starved(news):
-        return (
-            "the child had no memory left after several images, and another one goes on: if this comes often, a filter "
-            "leaks, or --child-memory-bytes-max is too low"
-        )
-    if news.signal:
-        return f"the child died of signal {news.signal}"
-    return f"the child ended with status {news.exit}"
-
-
-def _starved(news: pool.Died) -> bool:
-    """Whether a child ended for want of memory, and not in the middle of a job."""
-    return news.exit == EXIT_STARVED and news.started_token is None
