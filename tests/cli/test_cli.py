@@ -131,6 +131,19 @@ def test_wrong_usage_is_status_2_and_one_sentence(zgrid_says, words, said):
     assert err.count("\n") == 1
 
 
+def test_those_that_ask_take_variables(zgrid_says, monkeypatch):
+    """How long to wait, and JSON, may be set once for all commands that ask; roles do not mind."""
+    monkeypatch.setenv("ZGRID_TIMEOUT_MS", "0")
+    monkeypatch.setenv("ZGRID_JSON", "1")
+    status, _, err = zgrid_says("status", "tcp://h:1")
+    assert (status, "ZGRID_TIMEOUT_MS" in err or "--timeout-ms" in err) == (2, True)
+    assert zgrid_says("sink", "--bind", "x") == (
+        2,
+        "",
+        "zgrid: --bind: 'x' is no address: write tcp://HOST:PORT or ipc:///path\n",
+    )
+
+
 def test_a_wrong_variable_is_refused(zgrid_says, monkeypatch):
     """A misspelt variable in the environment stops a role with a sentence."""
     monkeypatch.setenv("ZGRID_PICTURS", "x")

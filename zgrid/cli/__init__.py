@@ -71,7 +71,8 @@ def _app(
       zgrid worker tcp://photos:5550                        wherever there is a CPU
       zgrid put tcp://photos:5550 urgent.jpg --priority -1  from anywhere
 
-    Every option is also a variable (ZGRID_TTR_MS for --ttr-ms) and a key (ttr_ms) of a TOML file given by --config.
+    Every option of run, ventilator, worker and sink is also a variable (ZGRID_TTR_MS for --ttr-ms) and a key (ttr_ms)
+    of a TOML file given by --config.
     """
     if debug:
         os.environ["ZGRID_DEBUG"] = "1"

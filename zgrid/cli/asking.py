@@ -16,8 +16,22 @@ if TYPE_CHECKING:
 Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="the ventilator's, such as tcp://HOST:5550", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="print the whole answer as JSON, for programs")]
-Patience = Annotated[int, typer.Option("--timeout-ms", metavar="MS", min=1, help="how long to wait for a sign of life")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        envvar="ZGRID_JSON",
+        show_envvar=False,
+        help="print the whole answer as JSON, for programs (ZGRID_JSON)",
+    ),
+]
+Patience = Annotated[
+    int,
+    typer.Option(
+        "--timeout-ms", metavar="MS", min=1, envvar="ZGRID_TIMEOUT_MS", show_envvar=False,
+        help="how long to wait for a sign of life (ZGRID_TIMEOUT_MS)",
+    ),
+]  # fmt: skip
 
 
 def connected(address: str, timeout_ms: int) -> "Client":

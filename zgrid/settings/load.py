@@ -18,6 +18,7 @@ OTHER_VARIABLES = frozenset(
     {
         "ZGRID_CONFIG",
         "ZGRID_DEBUG",
+        *("ZGRID_JSON", "ZGRID_TIMEOUT_MS"),  # of the commands that ask
         "ZGRID_MODELS",
         *("ZGRID_FACES", "ZGRID_SEED", "ZGRID_SLOW", "ZGRID_TEST_POSTGRES"),
     }  # for tests
