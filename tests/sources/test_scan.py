@@ -13,7 +13,7 @@ import pytest
 
 from zgrid.errors import SettingsError
 from zgrid.protocol.job import Offer
-from zgrid.sources import Passed, path_to_uri, read, scan
+from zgrid.sources import Passed, path_to_uri, read, roots_of, scan
 from zgrid.store.pictures import Pictures
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
@@ -333,3 +333,14 @@ def test_pictures_that_zgrid_made_are_no_sources(tmp_path, monkeypatch):
     assert offers(".") == offers("**/*.jpg") == uris(tmp_path / "a.jpg")
     assert passed(".")["pictures"] == "is a folder of pictures that zgrid made"
     assert offers("faces/pictures") == uris(tmp_path / "faces/pictures/ab/abcd.jpg")
+
+
+def test_roots_of_sources(tree, monkeypatch):
+    """Everything that a spec can name lies at or below its root; a list on standard input may name anything."""
+    monkeypatch.chdir(tree)
+    (tree / "pack.zip").write_bytes(b"PK")
+    assert roots_of([str(tree), "pack.zip", f"{tree}/**/*", "*", "-"]) == [
+        str(tree), str(tree / "pack.zip"), str(tree), str(tree), "/"
+    ]  # fmt: skip
+    with pytest.raises(SettingsError, match="does not exist"):
+        roots_of(["gone"])

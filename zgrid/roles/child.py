@@ -261,7 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.set_inheritable(fd, False)  # what a filter starts has no business with them
     if options.filters:
         sys.path.append(str(os.getcwd()))  # noqa: PTH109  last, so that a file there can hide no library
-    importlib.import_module("zgrid.filters.lines")  # Wand looks for its library in ways that the sandbox forbids
+    for name in ("faces", "highlight"):
+        # Wand looks for its library in ways that the sandbox forbids, as Python keeps compiled code for the next child.
+        importlib.import_module(f"zgrid.filters.{name}")
     sandbox = Sandbox.of(options)
     exposed = sandbox.enter()
     use_one_thread()  # after the limits are set, so that what the libraries allocate counts

@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from zgrid.errors import SettingsError
 from zgrid.kernel import PR_SET_NO_NEW_PRIVS, prctl, system_call
 from zgrid.models import models_dir
 from zgrid.roles import landlock, seccomp
-from zgrid.settings import WorkerSettings, flag_of
 
 FILE_BYTES_MAX = 1 << 30
 """The longest file that a child may write, where it may write at all."""
@@ -65,26 +63,6 @@ class Sandbox:
     network: bool = False
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
-
-    @classmethod
-    def for_worker(cls, settings: WorkerSettings) -> "Sandbox":
-        """Return what a worker's operator allows its children.
-
-        Raises SettingsError for a place that is not there: what comes later cannot be allowed to those that run then.
-        """
-        for name in ("allow", "child_read", "child_write"):
-            for path in getattr(settings, name):
-                if not path.exists():
-                    what = "name what is there; a share must be mounted before the worker starts"
-                    raise SettingsError(f"{flag_of(name)} {path} does not exist: {what}")
-        read = [*settings.child_read, *([Path("/")] if settings.allow_links else [])]
-        return cls(
-            memory_bytes_max=settings.child_memory_bytes_max,
-            cpu_ms=settings.child_cpu_ms,
-            network=settings.child_network,
-            read=tuple(map(str, read)),
-            write=tuple(map(str, settings.child_write)),
-        )
 
     def arguments(self) -> list[str]:
         """Return the command line that gives these to a child."""

@@ -25,8 +25,8 @@ from zgrid.roles.link import Made
 from zgrid.roles.member import Chunk
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
+from zgrid.roles.permits import sandbox_of
 from zgrid.roles.rate import Rate
-from zgrid.roles.sandbox import Sandbox
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
 from zgrid.roles.worker_metrics import WorkerMetrics
@@ -97,7 +97,7 @@ class WorkerRole:
             settings.procs,
             chains={},
             filters=settings.filter_module,
-            sandbox=Sandbox.for_worker(settings),
+            sandbox=sandbox_of(settings),
             allow=list(map(str, settings.allow)),
             links=settings.allow_links,
         )
