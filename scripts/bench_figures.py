@@ -149,8 +149,8 @@ def percentile(values: Iterable[float], share: float) -> float:
 def shown(value: float, unit: str) -> str:
     """Return a value with its unit, as people read it."""
     digits = DIGITS.get(unit, 2)
-    if digits == 0 and 0 < abs(value) < 20:
-        digits = 1
+    if digits <= 1:
+        digits = 1 if abs(value) < 20 else digits if abs(value) < 1000 else 0
     return f"{value:,.{digits}f} {unit}"
 
 

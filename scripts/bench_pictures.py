@@ -28,10 +28,10 @@ MOSAIC = (4, 3)
 """How many images a mosaic is wide and high."""
 CLASSES = {
     "12-faces": ("12 megapixels, faces", 20.0),
-    "12-none": ("12 megapixels, none", 60.0),
-    "real": ("3 to 12 megapixels as they are, faces", None),
+    "12-none": ("12 megapixels, no face", 60.0),
+    "real": ("3 to 12 megapixels, as taken", None),
     "1-faces": ("1 megapixel, faces", 10.0),
-    "1-none": ("1 megapixel, none", 10.0),
+    "1-none": ("1 megapixel, no face", 10.0),
 }
 """Class of photographs -> what it is, and how many times faster than the tutorials' way ours should be."""
 

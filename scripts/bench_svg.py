@@ -9,7 +9,7 @@ from bench_figures import Figure, Results, shown, shown_ratio
 
 WIDTH = 860
 NAME_WIDTH, VALUE_WIDTH, MARGIN = 250, 190, 20
-BAR, STEP, HEAD, GAP = 15, 22, 30, 18
+BAR, STEP, HEAD, GAP = 15, 22, 46, 18
 """Heights in pixels: a bar, from one bar to the next, a panel's heading, and between two panels."""
 
 STYLE = """

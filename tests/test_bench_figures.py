@@ -1,5 +1,6 @@
 """The pure parts of scripts/bench: statistics, tables, the file of results, and the picture. No timing is asserted."""
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -167,3 +168,30 @@ def test_nothing_to_draw():
     """Where nothing was measured beside others, it says what to measure."""
     with pytest.raises(ValueError, match="--peers"):
         svg(Results({}, [figure()]))
+
+
+def bench(*words):
+    """Run scripts/bench as people do."""
+    command = [sys.executable, str(ROOT / "scripts" / "bench"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_drawn_again_without_measuring(results, tmp_path):
+    """From a file of figures the tables are printed and the picture is drawn, and nothing else is done."""
+    results.machine |= {"processor": "abacus", "python": "3.14", "repeat": 3}
+    results.save(tmp_path / "all.json")
+    done = bench("--from", str(tmp_path / "all.json"), "--svg", str(tmp_path / "all.svg"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tables(results) in done.stdout
+    assert (tmp_path / "all.svg").read_text() == svg(results)
+
+
+@pytest.mark.parametrize(
+    "words", [["no-such"], ["--repeat", "0"], ["--from", "/no/such.json"], ["depth", "--deep", "9"]]
+)
+def test_wrong_usage_is_one_sentence(words):
+    """It says what is wrong, without a traceback, before anything is measured."""
+    done = bench(*words)
+    assert done.returncode in {1, 2}
+    assert "Traceback" not in done.stderr
+    assert "bench: " in done.stderr.splitlines()[-1]

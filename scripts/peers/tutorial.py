@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Rows:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("CREATE TABLE IF NOT EXISTS results (uri TEXT PRIMARY KEY, outcome TEXT, size INTEGER)")
+        self._expected = 0
 
     def store(self, result: dict) -> None:
         """Commit one row."""
@@ -61,23 +62,23 @@ class Rows:
         """Return how many rows there are."""
         return self._database.execute("SELECT count(*) FROM results").fetchone()[0]
 
-    def wait_for(self, count: int) -> None:
-        """Return when somebody else has stored so many rows."""
-        deadline = time.monotonic() + WAIT_S_MAX
+    def wait_for(self, jobs: list[tuple[str, str]]) -> None:
+        """Return when somebody else has stored a row for each of these jobs, and of those before."""
+        self._expected += len(jobs)
+        count, deadline = self._expected, time.monotonic() + WAIT_S_MAX
         while self.count() < count:
             if time.monotonic() > deadline:
                 sys.exit(f"only {self.count()} of {count} rows came in {WAIT_S_MAX:.0f} s")
             time.sleep(0.01)
 
 
-def warm_up(paths: list[str]) -> list[tuple[str, str]]:
-    """Return address and path of the jobs that go before the clock starts."""
-    return [(f"warm:{number}", path) for number, path in enumerate(paths[:WARM_UP])]
-
-
-def measured(paths: list[str]) -> list[tuple[str, str]]:
-    """Return address and path of the jobs that are measured."""
-    return [(f"file://{path}", path) for path in paths]
+def timed(paths: list[str], do: Callable[[list[tuple[str, str]]], None]) -> None:
+    """Do a few jobs, each an address and a path, and then all of them; print the seconds that these took."""
+    do([(f"warm:{number}", path) for number, path in enumerate(paths[:WARM_UP])])
+    jobs = [(f"file://{path}", path) for path in paths]
+    began = time.monotonic()
+    do(jobs)
+    print(time.monotonic() - began)
 
 
 def read(path: str, *, inline: bool) -> bytes | None:

@@ -2,11 +2,10 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import greenstalk
-from tutorial import WORKERS, Rows, arguments, look, measured, read, running, warm_up
+from tutorial import WORKERS, Rows, arguments, look, read, running, timed
 
 
 def work(port: int) -> None:
@@ -40,19 +39,13 @@ def main() -> None:
     commands = [[*me, "work", str(given.port)]] * WORKERS + [[*me, "sink", str(given.port), str(given.rows)]]
     with running(*commands), greenstalk.Client(("127.0.0.1", given.port), encoding=None, use="images") as queue:
 
-        def put(uri: str, path: str) -> None:
-            image = read(path, inline=given.inline)
-            queue.put(uri.encode() if image is None else uri.encode() + b"\n" + image)
+        def do(jobs: list[tuple[str, str]]) -> None:
+            for uri, path in jobs:
+                image = read(path, inline=given.inline)
+                queue.put(uri.encode() if image is None else uri.encode() + b"\n" + image)
+            rows.wait_for(jobs)
 
-        for job in warm_up(given.paths):
-            put(*job)
-        rows.wait_for(len(warm_up(given.paths)))
-        jobs, before = measured(given.paths), rows.count()
-        began = time.monotonic()
-        for job in jobs:
-            put(*job)
-        rows.wait_for(before + len(jobs))
-        print(time.monotonic() - began)
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":

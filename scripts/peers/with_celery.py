@@ -2,10 +2,9 @@
 
 import os
 import sys
-import time
 
 from celery import Celery
-from tutorial import WORKERS, Rows, arguments, look, measured, read, running, warm_up
+from tutorial import WORKERS, Rows, arguments, look, read, running, timed
 
 PORT, ROWS = os.environ.get("PEER_PORT", "6379"), os.environ.get("PEER_ROWS", "rows.sqlite")
 
@@ -41,16 +40,14 @@ def main() -> None:
         [*celery, f"--concurrency={WORKERS}", "--queues=images", "--hostname=images@%h"],
         [*celery, "--concurrency=1", "--queues=people", "--hostname=people@%h"],
     )
-    with running(*commands):
-        for uri, path in warm_up(given.paths):
-            look_at.delay(uri, read(path, inline=given.inline))
-        stored.wait_for(len(warm_up(given.paths)))
-        jobs, before = measured(given.paths), stored.count()
-        began = time.monotonic()
+
+    def do(jobs: list[tuple[str, str]]) -> None:
         for uri, path in jobs:
             look_at.delay(uri, read(path, inline=given.inline))
-        stored.wait_for(before + len(jobs))
-        print(time.monotonic() - began)
+        stored.wait_for(jobs)
+
+    with running(*commands):
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Images through Dask: tasks on a cluster of two processes; whoever asked for them stores the results as they come."""
 
-import time
-
 from dask.distributed import Client, LocalCluster, as_completed
-from tutorial import WORKERS, Rows, arguments, look, measured, read, warm_up
+from tutorial import WORKERS, Rows, arguments, look, read, timed
 
 
 def main() -> None:
@@ -20,10 +18,7 @@ def main() -> None:
             for _, result in as_completed(futures, with_results=True):
                 rows.store(result)
 
-        do(warm_up(given.paths))
-        began = time.monotonic()
-        do(measured(given.paths))
-        print(time.monotonic() - began)
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,10 @@
 import base64
 import os
 import sys
-import time
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from tutorial import WORKERS, Rows, arguments, look, measured, read, running, warm_up
+from tutorial import WORKERS, Rows, arguments, look, read, running, timed
 
 PORT, ROWS = os.environ.get("PEER_PORT", "6379"), os.environ.get("PEER_ROWS", "rows.sqlite")
 
@@ -41,20 +40,14 @@ def main() -> None:
         [*worker, "--processes=1", "--queues", "people"],
     )
 
-    def send(uri: str, path: str) -> None:
-        image = read(path, inline=given.inline)
-        look_at.send(uri, None if image is None else base64.b64encode(image).decode())
+    def do(jobs: list[tuple[str, str]]) -> None:
+        for uri, path in jobs:
+            image = read(path, inline=given.inline)
+            look_at.send(uri, None if image is None else base64.b64encode(image).decode())
+        stored.wait_for(jobs)
 
     with running(*commands):
-        for job in warm_up(given.paths):
-            send(*job)
-        stored.wait_for(len(warm_up(given.paths)))
-        jobs, before = measured(given.paths), stored.count()
-        began = time.monotonic()
-        for job in jobs:
-            send(*job)
-        stored.wait_for(before + len(jobs))
-        print(time.monotonic() - began)
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":

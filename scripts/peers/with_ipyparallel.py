@@ -1,9 +1,7 @@
 """Images through ipyparallel: a load-balanced view of two engines; whoever asked stores the results as they come."""
 
-import time
-
 import ipyparallel
-from tutorial import WORKERS, Rows, arguments, look, measured, read, warm_up
+from tutorial import WORKERS, Rows, arguments, look, read, timed
 
 
 def main() -> None:
@@ -19,10 +17,7 @@ def main() -> None:
             for result in view.map_async(look, uris, images, ordered=False):
                 rows.store(result)
 
-        do(warm_up(given.paths))
-        began = time.monotonic()
-        do(measured(given.paths))
-        print(time.monotonic() - began)
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":

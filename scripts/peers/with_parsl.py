@@ -1,13 +1,12 @@
 """Images through Parsl's HighThroughputExecutor: apps in two processes; whoever called them stores the results."""
 
-import time
 from concurrent.futures import as_completed
 
 import parsl
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
 from parsl.providers import LocalProvider
-from tutorial import WORKERS, Rows, arguments, measured, read, warm_up
+from tutorial import WORKERS, Rows, arguments, read, timed
 
 
 @parsl.python_app
@@ -34,10 +33,7 @@ def main() -> None:
             for future in as_completed([look_at(uri, read(path, inline=given.inline)) for uri, path in jobs]):
                 rows.store(future.result())
 
-        do(warm_up(given.paths))
-        began = time.monotonic()
-        do(measured(given.paths))
-        print(time.monotonic() - began)
+        timed(given.paths, do)
 
 
 if __name__ == "__main__":
