@@ -11,10 +11,7 @@ from typing import Any
 VERSION = 1
 """Of the file: one with another number is refused."""
 
-SECTIONS = {"grid": "The grid", "peers": "Others", "pictures": "The picture"}
-"""Kinds of figures, in the order of the tables."""
-
-DIGITS = {"jobs/s": 0, "MB/s": 0, "images/s": 1, "ms": 1, "us": 1, "MB": 0, "x": 3}
+DIGITS = {"jobs/s": 0, "MB/s": 0, "images/s": 1, "ms": 1, "us": 1, "MB": 0, "share": 3}
 """Unit -> how many digits behind the point are shown."""
 
 
@@ -39,10 +36,10 @@ class Goal:
 class Figure:
     """One thing that was measured, with what was measured beside it.
 
-    ``ours`` and ``theirs`` are one value in ``unit`` for each time that it was measured, the pairs in turn; ``theirs``
-    is empty where nothing is beside it. The ratio is ours by theirs, or with ``less_is_faster`` theirs by ours.
-    ``note`` says something of theirs, ``our_note`` of ours; ``error`` why it could not be measured: both values are
-    empty then.
+    ``section`` is the table that it belongs to: grid, peers, pictures or accuracy. ``ours`` and ``theirs`` are one
+    value in ``unit`` for each time that it was measured, the pairs in turn; ``theirs`` is empty where nothing is beside
+    it. The ratio is ours by theirs, or with ``less_is_faster`` theirs by ours. ``note`` says something of theirs,
+    ``our_note`` of ours; ``error`` why it could not be measured: both values are empty then.
     """
 
     section: str
@@ -70,14 +67,15 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The median ratio of the pairs; of the medians where there are not as many of both."""
+        """The median ratio of the pairs; of the medians where there are not as many of both. None beside nothing."""
         if not self.ours or not self.theirs:
             return None
         if len(self.ours) != len(self.theirs):
             pairs = [(self.our_median, self.their_median)]
         else:
             pairs = list(zip(self.ours, self.theirs, strict=True))
-        return statistics.median(b / a if self.less_is_faster else a / b for a, b in pairs)
+        pairs = [(b, a) if self.less_is_faster else (a, b) for a, b in pairs]
+        return statistics.median(a / b for a, b in pairs) if all(b for _, b in pairs) else None
 
     @property
     def is_met(self) -> bool | None:
@@ -149,6 +147,8 @@ def percentile(values: Iterable[float], share: float) -> float:
 def shown(value: float, unit: str) -> str:
     """Return a value with its unit, as people read it."""
     digits = DIGITS.get(unit, 2)
+    if unit == "share":
+        return f"{value:.{digits}f}"
     if digits <= 1:
         digits = 1 if abs(value) < 20 else digits if abs(value) < 1000 else 0
     return f"{value:,.{digits}f} {unit}"
@@ -177,6 +177,9 @@ def tables(results: Results) -> str:
     if pictures := results.of("pictures"):
         head = ("one picture on one core", "zgrid", "beside it", "times faster", "goal", "met")
         parts.append(markdown(head, map(_row, pictures)))
+    if accuracy := results.of("accuracy"):
+        head = ("labelled photographs", "zgrid", "beside it", "goal", "met")
+        parts.append(markdown(head, ([*row[:3], *row[4:]] for row in map(_row, accuracy))))
     return "\n".join(parts)
 
 

@@ -54,6 +54,7 @@ def test_ratio_is_of_pairs():
     assert figure(theirs=(80.0,)).ratio == 0.5  # not as many: of the medians
     assert figure(theirs=()).ratio is None
     assert figure(ours=()).ratio is None
+    assert figure(theirs=(1.0, 0.0, 1.0)).ratio is None
 
 
 def test_goals():
@@ -98,6 +99,13 @@ def test_tables(results):
     assert "| 1 MP | 9.0 ms | tutorial 155.0 ms | 18 | >= 10 x | yes |" in rows
     for table in tables(results).strip().split("\n\n"):
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1, table
+
+
+def test_table_of_accuracy():
+    """Shares have no ratio, but their goal."""
+    right = figure(section="accuracy", what="F1", unit="share", ours=(0.94,), theirs=(0.64,), beside="tutorial",
+                   goal=Goal(0.89, of_ratio=False))  # fmt: skip
+    assert "| F1 | 0.940 | tutorial 0.640 | >= 0.89 | yes |" in tables(Results({}, [right]))
 
 
 def test_table_of_what_failed():
