@@ -12,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import zmq
 from bench_bare import free_ports
+from bench_figures import Figure, Goal
+from bench_measures import Bench
 
 from zgrid.errors import ZGridError
 from zgrid.protocol.job import Offer
@@ -223,3 +226,15 @@ def cpu_s(pid: int) -> float:
     """Return the user and system time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def lanes(bench: Bench) -> Iterator[Figure]:
+    """A thousand workers that do nothing, beside two of them: what one more worker costs the ventilator."""
+    jobs = 2 * bench.options.jobs
+    both = bench.turns(
+        "jobs/s",
+        thousand=lambda: jobs_per_s(bench.base, jobs, 1000)[0],
+        two=lambda: jobs_per_s(bench.base, jobs, 2)[0],
+    )
+    what = "a thousand workers that do nothing"
+    yield Figure("grid", "lanes", what, "jobs/s", both["thousand"], "two such workers", both["two"], Goal(0.5))
