@@ -66,7 +66,13 @@ class Player:
         if self.welcome is None:
             filters = {"null": "1"}
             said: Message = Hello(
-                role="worker", name=self.name, boot=self.boot, host=host_identity(), procs=1, filters=filters
+                role="worker",
+                name=self.name,
+                boot=self.boot,
+                host=host_identity(),
+                procs=1,
+                filters=filters,
+                reads=["file:///"],
             )
         else:
             said = Beat(boot=self.welcome.boot, lane=self.welcome.lane)
