@@ -51,6 +51,18 @@ def test_what_was_sent_to_a_dead_worker_is_not_charged() -> None:
     assert charged(machine.lane_down(1, 100.05, "disconnected")) == []
 
 
+def test_a_worker_whose_reports_are_overtaken_has_a_pace_all_the_same() -> None:
+    """With a thousand workers the sink's word comes first; without a pace each of them got one job at a time."""
+    machine, _ = served(100, 1)
+    lane = machine.delivery.lanes[1]
+    assert list(lane.sent) == [1, 2]
+    machine.delivery.stored([1, 2], 100.1)
+    report = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1, 2], attempts=[1, 1], codes=bytes(2), work_ms=0.02)
+    effects = machine.received(lane.peer, report, 100.2)
+    assert (machine.delivery.late["outcome"], lane.done, lane.unsettled_bytes) == (2, 2, 33)
+    assert [len(effect.jobs) for effect in effects if isinstance(effect, Send)] == [33]
+
+
 def test_sink_that_is_reached_is_greeted_at_once() -> None:
     """It answers with its boot: the same one changes nothing, another one is asked for all that is on its way."""
     machine, _ = served(0, 1)

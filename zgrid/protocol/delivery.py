@@ -190,7 +190,7 @@ class Delivery:
         finished: dict[int, Job] = {}
         others: list[tuple[Job, Code, dict[str, Any]]] = []
         head = next(iter(lane.sent), 0)
-        sent, lane_id, late = lane.sent, lane.id, 0
+        sent, lane_id, late, overtaken = lane.sent, lane.id, 0, 0
         for index, (seq, attempt, code) in enumerate(zip(message.seqs, message.attempts, message.codes, strict=True)):
             job = sent.get(seq)
             if job is None or job.attempt != attempt:
@@ -199,6 +199,7 @@ class Delivery:
             del sent[seq]
             if job.lane != lane_id or job.state not in CAN_FINISH:
                 late += 1  # stored already, or given to another worker meanwhile
+                overtaken += job.state is State.STORED and code != Code.RELEASED  # work that was done tells the pace
                 lane.unsettled_bytes -= job.size
             elif not code:
                 job.state, job.finished_at = State.FINISHED, now
@@ -215,9 +216,8 @@ class Delivery:
                 waiting.update(jobs)
             effects.append(Record("finished", list(finished), lane.worker, lane.id, None))
         self._not_finished(others, lane, effects)
-        self._paced(
-            lane, len(finished) + sum(code != Code.RELEASED for _, code, _ in others), message.work_ms, head, now
-        )
+        done = len(finished) + overtaken + sum(code != Code.RELEASED for _, code, _ in others)
+        self._paced(lane, done, message.work_ms, head, now)
         return effects + self.dispatch(now, [lane])
 
     def unreadable(self, lane_id: int, seq: int, reason: str, now: float, *, transient: bool) -> list[Effect]:

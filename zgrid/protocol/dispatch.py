@@ -61,13 +61,15 @@ class Dispatch:
         effects: list[Effect] = []
         if self._window.ready and self.open:
             candidates = list(self._lanes.values() if lanes is None else lanes)
-            for lane in candidates:
-                if lane.idle(self.terms) > 0:
-                    self._give(lane, lane.idle(self.terms), now, effects)
+            # One worker with short jobs gets both in one message: two would cost a thousand workers twice as much.
+            if len(candidates) > 1 or (candidates and candidates[0].pace.single):
+                for lane in candidates:
+                    if lane.idle(self.terms) > 0:
+                        self._give(lane, lane.idle(self.terms), now, effects)
             for lane in candidates:
                 room = lane.room(self.terms)
                 if room > 0 and self._window.ready:
-                    share = -(-self._window.ready // len(self._lanes))
+                    share = max(lane.idle(self.terms), -(-self._window.ready // len(self._lanes)))
                     self._give(lane, min(room, share), now, effects)
         return effects
 
