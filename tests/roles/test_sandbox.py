@@ -292,6 +292,7 @@ def test_a_child_is_in_it(monkeypatch):
         rig.until(lambda rig: len(rig.results) == 2)
         assert rig.results[100].code == Code.FAILED
         assert "PermissionError" in rig.results[100].reasons
+        assert "--child-write" in rig.results[100].reasons
         assert rig.results[101].code == Code.FINISHED
 
 

@@ -18,6 +18,9 @@ and one line in the pyproject.toml of its package::
 Keyword-only parameters are its options (``size:longest_px=320``). It gets upright pixels and the notes of the filters
 before it; it returns Keep, Discard or Fail, or raises FilterError. The same image must give the same outcome.
 
+In a worker it runs in a child process that has no network, sees Python, its libraries and the models alone, and writes
+nothing; who needs more says so at the worker, with ``--child-network``, ``--child-read`` and ``--child-write``.
+
 The names below are loaded when they are first used, so that a process that only reads chains as text (the ventilator)
 does not load OpenCV.
 """

@@ -75,7 +75,7 @@ class Chain:
                 if _lacks_memory(error):
                     self.starved = True
                     return Fail(_short(f"not enough memory for filter {name} on this image: {error}"), transient=True)
-                return Fail(_short(f"filter {name} failed: {type(error).__name__}: {error}"))
+                return Fail(_short(f"filter {name} failed: {type(error).__name__}: {error}{_hint(error)}"))
             if isinstance(outcome, Discard | Fail):
                 return outcome
             return Fail(f"filter {name} returned {type(outcome).__name__} instead of Keep, Discard or Fail")
@@ -93,6 +93,15 @@ def _check(name: str, notes: object) -> None:
 def _lacks_memory(error: Exception) -> bool:
     text = str(error).casefold()
     return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
+
+
+def _hint(error: Exception) -> str:
+    """Return what to do where a filter may not do what it tries: a worker's children have no network and few files."""
+    if not any(
+        words in str(error) for words in ("Permission denied", "Operation not permitted", "No usable temporary")
+    ):
+        return ""
+    return " (a worker allows its filters more with --child-network, --child-read and --child-write)"
 
 
 def _short(reason: str) -> str:
