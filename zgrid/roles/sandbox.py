@@ -27,8 +27,6 @@ from zgrid.roles import landlock, seccomp
 FILE_BYTES_MAX = 1 << 30
 """The longest file that a child may write, where it may write at all."""
 DESCRIPTORS_MAX = 256
-ADDRESS_BYTES_MORE = 4 << 30
-"""What a child may address beyond its memory: libraries, shared images, reserved and never used places of threads."""
 CPU_AGAIN_S = 1.0
 """How often at most the limit of processor time is moved on."""
 
@@ -117,9 +115,9 @@ class Sandbox:
         _lower(resource.RLIMIT_FSIZE, FILE_BYTES_MAX)
         _lower(resource.RLIMIT_NOFILE, DESCRIPTORS_MAX)
         if self.memory_bytes_max is not None:
-            # What it writes to is its own and counts; libraries are shared, as is the memory that images come in.
+            # What it has of its own to write to counts: not libraries, nor the memory that images come in, nor
+            # addresses that are only reserved, of which a graphics card's library takes as many as there are.
             _lower(resource.RLIMIT_DATA, self.memory_bytes_max)
-            _lower(resource.RLIMIT_AS, self.memory_bytes_max + ADDRESS_BYTES_MORE)
 
     def _hide_files(self) -> None:
         if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  they would keep what this thread gives up
