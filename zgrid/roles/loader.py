@@ -115,7 +115,7 @@ class Loader:
         reach = self._reach(batch.lane)
 
         def travels(job: Job) -> bool:
-            return job.failures > 0 or is_put(job.uri) or job.uri not in reach
+            return job.uri not in reach or job.failures > 0  # what was put is below no place of a worker's
 
         for inline, jobs in groupby(batch.jobs, travels):
             yield _Part(Send(batch.lane, list(jobs), batch.single), inline=inline)
