@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import random
+import re
 import struct
 import subprocess
 import tarfile
@@ -311,14 +312,17 @@ def test_header_that_claims_gigabytes(tmp_path):
 
 
 def test_header_that_points_backwards(tmp_path):
-    """A member whose negative length leads back to itself does not make a scan go round for ever."""
+    """A member whose negative length leads back to itself neither makes a scan go round for ever nor ends it quietly.
+
+    Some releases of Python refuse such a header themselves, and then take it for the end.
+    """
     with tarfile.open(tmp_path / "t", "w", format=tarfile.PAX_FORMAT) as made:
         made.addfile(tarfile.TarInfo("first"))
         info = tarfile.TarInfo("x.jpg")
         info.pax_headers = {"size": "-1536"}  # three blocks: the extended header, its content, and the header
         made.addfile(info)
     found = list(scan([str(tmp_path / "t")]))
-    assert "a header that points backwards, 512 bytes into it" in found[-1].reason
+    assert re.search("(points backwards|no header where one should be), 512 bytes into it", found[-1].reason)
     assert "damaged" in str(refusal(member_to_uri("tar", tmp_path / "t", "none")))
 
 

@@ -263,19 +263,23 @@ class TarArchive:
 
     def _next(self) -> tarfile.TarInfo | None:
         """Return the member whose header comes next, and make tarfile forget it, so that memory stays flat."""
+        begin = self._tar.offset
         info: tarfile.TarInfo | None = self._tar.next()
         self._tar.members.clear()
         if info is None:
-            self._check_end()
+            self._check_end(begin)
         elif self._tar.offset <= info.offset:
             raise tarfile.ReadError(f"a header that points backwards, {info.offset} bytes into it")
         return info
 
-    def _check_end(self) -> None:
-        """Raise ReadError where tarfile took a damaged header for the end: the real end is a block of zeros or none."""
-        self._file.seek(self._tar.offset)
+    def _check_end(self, begin: int) -> None:
+        """Raise ReadError where tarfile took a damaged header for the end: the real end is a block of zeros or none.
+
+        ``begin``: where it looked for a header. It may have gone on from there behind an extended one that it refused.
+        """
+        self._file.seek(begin)
         if self._file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError(f"no header where one should be, {self._tar.offset} bytes into it")
+            raise tarfile.ReadError(f"no header where one should be, {begin} bytes into it")
 
     def _bytes(self, info: tarfile.TarInfo, length: int) -> bytes:
         """Return the first ``length`` bytes of a member."""

@@ -33,7 +33,7 @@ def opened(path: Path) -> sqlite3.Connection:
     """
     refuse_strangers(path)
     with explained(path):
-        db = sqlite3.connect(path, sqlite.BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=sqlite.BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             _set_up(db, path)
         except BaseException:

@@ -71,7 +71,7 @@ def prunable(path: Path, before_ms: int) -> dict[State, int]:
 def _connected(path: Path) -> sqlite3.Connection:
     opening.must_exist(path)
     opening.refuse_strangers(path)
-    db = sqlite3.connect(path, sqlite.BUSY_TIMEOUT_S, isolation_level=None)
+    db = sqlite3.connect(path, timeout=sqlite.BUSY_TIMEOUT_S, isolation_level=None)
     try:
         _set_up(db, path)
     except BaseException:

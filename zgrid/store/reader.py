@@ -87,6 +87,6 @@ class LedgerReader(Questions):
 def connected(path: Path) -> sqlite3.Connection:
     """Return a connection that can only read. Raises sqlite3.Error where the file is not there."""
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", sqlite.BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False,
-        uri=True,
+        f"{path.absolute().as_uri()}?mode=ro", timeout=sqlite.BUSY_TIMEOUT_S, isolation_level=None,
+        check_same_thread=False, uri=True,
     )  # fmt: skip
