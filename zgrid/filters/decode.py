@@ -185,7 +185,7 @@ def _eight_bits(grey: Pixels, header: Header) -> Pixels:
         for strip in strips:
             out[strip] = np.clip(grey[strip] >> 8, 0, 255)
         return out
-    bounds = [(numbers.min(), numbers.max()) for numbers in (_numbers(grey[strip]) for strip in strips)]
+    bounds = [(np.min(numbers), np.max(numbers)) for numbers in (_numbers(grey[strip]) for strip in strips)]
     low, high = float(min(bounds)[0]), float(max(bound for _, bound in bounds))
     factor = 255 / (high - low) if high > low else 0
     for strip in strips:
