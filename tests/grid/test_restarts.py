@@ -80,6 +80,8 @@ def check_pace(lines, speed):
     """See that no line of a log comes more than once a minute of a process whose clock ran at this speed."""
     times = defaultdict(list)
     for line in lines:
+        if line["event"] == "job_stored":
+            continue  # a result that was under way when the clock began to hurry: one line for each image, as always
         subject = [str(line.get(name)) for name in ("ventilator", "worker", "sink", "reason", "child")]
         times[line["event"], *subject].append(ms_of(line))
     for what, found in times.items():
@@ -214,7 +216,7 @@ def full(grid):
         chain = ledger.chain_id("null")
         for first in range(0, JOBS, 4096):
             numbers = range(first, min(JOBS, first + 4096))
-            offers = [Offer(f"file:///photographs/{number:08d}.jpg", 1000 + number, 1) for number in numbers]
+            offers = [Offer(f"{grid.folder.as_uri()}/{number:08d}.jpg", 1000 + number, 1) for number in numbers]
             ledger.accept(offers, chain, 1)
             ledger.commit()
     # Few may be unsettled, so that the jobs last as long as the test.
