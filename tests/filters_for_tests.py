@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG005  one table of actions, most of which need one of their two arguments
 
+import atexit
 import ctypes
 import mmap
 import os
@@ -98,6 +99,12 @@ def _child(image: Image, argument: str) -> None:
     os._exit(5)
 
 
+def _linger(image: Image, argument: str) -> None:
+    """End in order, but slowly, as with much memory on a busy machine."""
+    atexit.register(threading.Event().wait, float(argument))
+    sys.exit(4)
+
+
 def _descriptor(name: str) -> int:
     return int(re.search(rf"--{name}=(\d+)", " ".join(sys.argv))[1])
 
@@ -174,6 +181,7 @@ _ACTIONS = {
     "child": _child,
     "say": _say,
     "hang_up": _hang_up,
+    "linger": _linger,
     "lie": _lie,
     "shrink": _shrink,
     "write": _write,

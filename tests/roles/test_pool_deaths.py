@@ -137,6 +137,13 @@ def test_memory_is_limited(monkeypatch):
         assert not rig.of(Died)
 
 
+def test_a_child_may_take_its_time_to_end(rig):
+    """One that has closed its socket and ends slowly is not killed for that: its exit status says how it ended."""
+    rig.give(b"linger 1.5", b"keep")
+    death = rig.death()
+    assert (death.exit, death.signal, death.killed_because) == (4, None, None)
+
+
 @pytest.mark.parametrize("content", [b"say", b"say garbage", b"say text", b"say many", b"say ready", b"lie"])
 def test_a_child_that_lies_is_killed(rig, content):
     """Wrong lengths, garbage, results of jobs it has not, and impossible counters end a child and blame what it ran."""

@@ -23,8 +23,9 @@ from zgrid.roles.sandbox import Sandbox
 START_S_MAX = 60.0
 """A child that has not said in this time that it is ready is killed; a cold cache over a slow network takes ten."""
 
-LINK_CLOSED_S_MAX = 1.0
-"""A child that closed its socket is about to end; one that does not is killed."""
+LINK_CLOSED_S_MAX = 5.0
+"""A child that closed its socket is about to end; one that does not is killed. To end with a gigabyte of memory takes
+seconds on a busy machine, and how it has ended says whether a job is to blame."""
 
 _READ, _BOTH = select.EPOLLIN, select.EPOLLIN | select.EPOLLOUT
 
