@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from bench_figures import Figure, Goal, Results, in_page, load, percentile, shown, shown_ratio, tables  # noqa: E402
+from bench_page import MARK, PICTURE, SHOWN  # noqa: E402
 from bench_svg import NAME_WIDTH, VALUE_WIDTH, WIDTH, panels, scale, svg  # noqa: E402
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -203,3 +204,9 @@ def test_wrong_usage_is_one_sentence(words):
     assert done.returncode in {1, 2}
     assert "Traceback" not in done.stderr
     assert "bench: " in done.stderr.splitlines()[-1]
+
+
+def test_readme_has_a_place_for_figures():
+    """The marks that --readme writes between are in README, and what it shows there is the picture that it draws."""
+    written = in_page((ROOT / "README.md").read_text(), SHOWN, MARK)
+    assert f"]({PICTURE.relative_to(ROOT)})" in written
