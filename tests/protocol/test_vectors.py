@@ -16,6 +16,7 @@ SHA256 = {
     "01-hello-reads": "5a90ea9b7967346157ae190e2b301351016929973760bbe8cc1ee1e38831733c",
     "01-hello-ventilator": "ce25b0a574a96524afcc874dc60859de967592a39ca41cebdf37e1dd2f27a43c",
     "02-welcome": "ca9dd3e4ec8f7912e281ee06a5bbe5be4a7000232bc0583aa81294dd64999d10",
+    "02-welcome-curve": "9cb93b4e4de9bbe07362c10a21a5f70af5a006eb78dbb311d21f2e22e89b2797",
     "03-refuse": "9c1b1a7d4a86aee8ba71db1e9ad7b7d59b7ee7d05e7d19ffa95e58738dc47bfb",
     "04-who": "0da0ba897b87046a701b46fe4f036d06fd5f149825229bfd1133772529ec3d4b",
     "05-beat": "3a62ca8254fd19df586eb32953f99f6f4348504700c65010efd53ad2c98bb964",
@@ -32,6 +33,7 @@ SHA256 = {
     "13-question": "3ddb489cbffc5d634430d8a8de04565b09d0bb37ca8aa8b6c871e78c2d5819ed",
     "14-answer": "cf6bc448964b85fb96bd75960a112e6b4cc7a08098cfc74c585eb634527a18e7",
     "15-put": "7a0c9a15fe0c2238996e28b562c23dc803571519debd6dbe36c7bfb454b6079b",
+    "16-roster": "12d4b0972935d5127fe0d304833afd8fa9f8712285d3c1eb3d85c513f37d1e03",
 }
 """Of every file. Add a line for a new file; never change one: peers in the field speak these bytes."""
 

@@ -21,6 +21,7 @@ from zgrid.protocol.messages import (
     Question,
     Refuse,
     Results,
+    Roster,
     Welcome,
     Who,
 )
@@ -87,6 +88,12 @@ VECTORS: dict[str, Message] = {
         id=6, chain="faces", priority=-5, delay_ms=60_000, ttr_ms=5000, attempts=2, names=["a.jpg", "caf\u00e9.png"],
         images=(b"\xff\xd8\xff", b"\x89PNG"),
     ),
+    "02-welcome-curve": Welcome(
+        name="v1", boot=BOOT, lane=7, address="tcp://*:5601", sinks=["tcp://sink.lan:5561"], sink_keys=KEYS,
+    ),
+    "16-roster": Roster(
+        names=["w7", "caf\u00e9"], roles=["worker", "sink"], keys=KEYS + KEYS[::-1], places=["", "tcp://sink.lan:5560"]
+    ),
 }  # fmt: skip
 """File name under ``tests/vectors/v1`` -> the message that it holds."""
 
@@ -131,7 +138,8 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
     special: dict[type[Message], dict[str, st.SearchStrategy[Any]]] = {
         Hello: {"role": st.text(max_size=32), "host": _text, "procs": st.integers(0, 65536),
                 "filters": st.dictionaries(_text, _text, max_size=5), "ledger": st.binary(max_size=16)},
-        Welcome: {"address": _text, "sinks": st.lists(_text, max_size=4), "lane": _ints,
+        Welcome: {"address": _text, "sinks": _column(_text, jobs), "lane": _ints,
+                  "sink_keys": st.just(b"") | st.binary(min_size=32 * jobs, max_size=32 * jobs),
                   "limits": st.dictionaries(_text, _ints, max_size=5)},
         Refuse: {"final": st.booleans()},
         Who: {},
@@ -151,6 +159,8 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
         Put: {"priority": st.integers(-(1 << 31), (1 << 31) - 1), "delay_ms": st.integers(0, 10**9),
               "ttr_ms": st.integers(0, 10**8), "attempts": st.integers(0, (1 << 31) - 1), "names": _column(_text, jobs),
               "images": _column(st.binary(max_size=9), jobs).map(tuple)},
+        Roster: {"names": _column(_text, jobs), "roles": _column(st.text(max_size=32), jobs),
+                 "keys": st.binary(min_size=32 * jobs, max_size=32 * jobs), "places": _column(_text, jobs)},
         Holds: {"held": _column(_seq, jobs), "unknown": st.lists(_seq, max_size=5), "busy": st.booleans()},
     }  # fmt: skip
     wanted = {entry for entry in kind.__dataclass_fields__ if entry != "images" or kind in (Jobs, Put)}

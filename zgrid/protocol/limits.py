@@ -24,6 +24,9 @@ ROOTS_MAX = 64
 FILTERS_MAX = 256
 """Filters that one worker may name."""
 
+MEMBERS_MAX = 4096
+"""Of a grid: whom a roster names."""
+
 NOTES_DEPTH_MAX = 8
 """Nesting of a filter's notes and of people's questions and answers."""
 

@@ -17,6 +17,7 @@ from zgrid.protocol.limits import (
     BATCH_JOBS_MAX,
     DELAY_MS_MAX,
     FILTERS_MAX,
+    MEMBERS_MAX,
     PIXELS_MAX,
     PRIORITY_MAX,
     ROOTS_MAX,
@@ -34,6 +35,9 @@ To change what a message means: add a new kind (a number is never used twice), a
 ``tests/vectors``, describe it in PROTOCOL.md, and teach the machines; raise VERSION only when a peer of the old one
 could misunderstand a message it already knows. A new optional field needs neither.
 """
+
+PUBLIC_KEY_BYTES = 32
+"""A CURVE key that everybody may know."""
 
 BOOT_BYTES = 8
 """A process's random name for one life of it: a restarted peer has another one."""
@@ -120,7 +124,10 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome(Message):
-    """You are in: where your data goes or comes from, and the limits you work within."""
+    """You are in: where your data goes or comes from, and the limits you work within.
+
+    ``sink_keys``: the public keys of the sinks, 32 bytes each, in their order; none where they are called without.
+    """
 
     KIND: ClassVar[int] = 2
     name: str = _field(checks.text(256))
@@ -129,6 +136,13 @@ class Welcome(Message):
     address: str = _field(checks.text(1024))
     sinks: list[str] = _field(checks.texts(1024, 256), default_factory=list)
     limits: dict[str, int] = _field(checks.mapping(checks.integer(), 64), default_factory=dict)
+    sink_keys: bytes = _field(checks.blob(0, 256 * PUBLIC_KEY_BYTES), default=b"", added=True)
+
+    def disagreement(self) -> str | None:
+        """Say whether there are keys, but not one for each sink."""
+        if self.sink_keys and len(self.sink_keys) != len(self.sinks) * PUBLIC_KEY_BYTES:
+            return f"sink_keys has {len(self.sink_keys)} bytes for {len(self.sinks)} sinks"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,10 +376,30 @@ class Put(Message):
         return None if self.names else "there are no images in it"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster(Message):
+    """Whom a ventilator's grid lets in: names, roles and public keys, 32 bytes each. Replaces the one before.
+
+    ``places``: the address of each that says where it is reached, else nothing.
+    """
+
+    KIND: ClassVar[int] = 16
+    names: list[str] = _field(checks.texts(256, MEMBERS_MAX))
+    roles: list[str] = _field(checks.texts(32, MEMBERS_MAX))
+    keys: bytes = _field(checks.blob(0, MEMBERS_MAX * PUBLIC_KEY_BYTES))
+    places: list[str] = _field(checks.texts(1024, MEMBERS_MAX))
+
+    def disagreement(self) -> str | None:
+        """Say whether columns differ in length."""
+        lengths = {len(self.names), len(self.roles), len(self.places), len(self.keys) / PUBLIC_KEY_BYTES}
+        return "names, roles, keys and places are not of the same number" if len(lengths) > 1 else None
+
+
 KINDS: dict[int, type[Message]] = {
     kind.KIND: kind
     for kind in (
         Hello, Welcome, Refuse, Who, Beat, Bye, Jobs, Outcomes, Results, Acks, Ask, Holds, Question, Answer, Put,
+        Roster,
     )
 }  # fmt: skip
 

@@ -31,14 +31,16 @@ class Sink:
 
     ``intake``: where workers push results; empty until it was heard of. ``leaving``: it was asked to stop, and waits
     for what is under way to it; once there is nothing more it hears BYE, and from then on it is not ``up``.
+    ``key``: its public key, 32 bytes, where it has one.
     """
 
-    __slots__ = ("address", "boot", "intake", "leaving", "up")
+    __slots__ = ("address", "boot", "intake", "key", "leaving", "up")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.intake = ""
         self.boot = b""
+        self.key = b""
         self.up = False
         self.leaving = False
 
@@ -255,12 +257,14 @@ class Ventilator:
         return unique
 
     def _welcome(self, lane: Lane) -> Welcome:
+        known = all(sink.intake for sink in self.sinks)
         return Welcome(
             name=self.name,
             boot=self.boot,
             lane=lane.id,
             address=lane.address,
-            sinks=[sink.intake for sink in self.sinks] if all(sink.intake for sink in self.sinks) else [],
+            sinks=[sink.intake for sink in self.sinks] if known else [],
+            sink_keys=b"".join(sink.key for sink in self.sinks) if known else b"",
             limits={
                 "beat_interval_ms": self.terms.beat_interval_ms,
                 "beats_missed_max": self.terms.beats_missed_max,
