@@ -22,10 +22,12 @@ from zgrid.protocol.limits import (
     TEXT_CHARS_MAX,
     TTR_MS_MAX,
 )
-from zgrid.settings import connectable
+from zgrid.protocol.rights import OPERATOR
+from zgrid.settings import connectable, is_ipc
 from zgrid.sources import path_to_uri
 from zgrid.sources.content import ARCHIVES, HEAD_BYTES, kind_of
 from zgrid.transport.client import Client as Link
+from zgrid.transport.keyring import Key, find_key
 
 PUT_BYTES = 8 << 20
 """Images of one message: more of them make it no faster, and one that is lost is sent again as a whole."""
@@ -68,19 +70,23 @@ class Changed(NamedTuple):
 class Client:
     """A connection to the ventilator at ``address``, for one thread; close it, or use it in a ``with``.
 
-    ``timeout_ms``: how long there may be no sign of life. Every method raises ``zgrid.errors.ZGridError`` with a
-    sentence: SettingsError where what was asked for cannot be, RefusedError where it cannot be done now,
-    UnansweredError where nobody answers. Whatever returns was done, and is on the ventilator's disk; whatever raises
-    may simply be repeated, for no operation does its work twice.
+    ``timeout_ms``: how long there may be no sign of life. ``keys``: an operator's key file or the folder that has it,
+    else what ZGRID_KEYS names, else the default folder, if it is there; ``insecure`` does without.
+
+    Every method raises ``zgrid.errors.ZGridError`` with a sentence: SettingsError where what was asked for cannot be,
+    RefusedError where it cannot be done now, UnansweredError where nobody answers. Whatever returns was done, and is on
+    the ventilator's disk; whatever raises may simply be repeated, for no operation does its work twice.
     """
 
-    def __init__(self, address: str, timeout_ms: int = 5000) -> None:
+    def __init__(
+        self, address: str, timeout_ms: int = 5000, *, keys: str | Path | None = None, insecure: bool = False
+    ) -> None:
         try:
             self.address = connectable(address)
         except ValueError as error:
             raise SettingsError(str(error)) from None
         self.timeout_ms = timeout_ms
-        self._link = Link(self.address)
+        self._link = Link(self.address, None if insecure else key_for(address, keys))
 
     def __enter__(self) -> Self:
         return self
@@ -282,6 +288,18 @@ def job_name(job: Job) -> str:
     if name.isdecimal() or not os.path.exists(name):  # noqa: PTH110 - may be anything, also what is no path
         return name
     return path_to_uri(os.path.abspath(name))  # noqa: PTH100
+
+
+def key_for(address: str, keys: str | Path | None = None) -> Key | None:
+    """Return the operator's key to ask a process with; None where there are none, or it needs none.
+
+    ``keys`` as ``Client`` has it. ZGRID_INSECURE does without. Raises SettingsError for keys that cannot be used.
+    """
+    insecure = os.environ.get("ZGRID_INSECURE", "").lower() in {"1", "true", "yes", "on"}
+    named = keys or os.environ.get("ZGRID_KEYS")
+    if is_ipc(address) or (insecure and keys is None):
+        return None
+    return find_key(OPERATOR, Path(named) if named else None)
 
 
 def _read(image: Image) -> tuple[str, bytes]:

@@ -66,6 +66,10 @@ class Event(StrEnum):
     VENTILATOR_AWAITED = "ventilator_awaited", "nobody answers at a ventilator's address; the worker goes on asking"
     SINK_UP = "sink_up", "a sink is connected and says that it can store"
     SINK_GONE = "sink_gone", "a sink was lost; what it had not stored is sent again"
+    KEYS = "keys", "whose key a process has, and who is allowed: at its start, and whenever that has changed"
+    KEYS_WRONG = "keys_wrong", "the list of who is allowed cannot be used; the one before holds until it is mended"
+    PEER_REFUSED = "peer_refused", "somebody was kept out, or said what its key gives no right to; it was dropped"
+    TURNED_AWAY = "turned_away", "another process does not let this one in, and why; it tries again"
     PEER_ERROR = "peer_error", "a message broke the protocol; it was counted and dropped"
 
     CHILD_STARTED = "child_started", "a child process of a worker is ready for images"

@@ -117,7 +117,7 @@ class Process:
 class Grid:
     """The processes of one test, in ``folder``. ``expected``: parts of lines in their logs that may be errors.
 
-    ``program``: what Python runs for each of them, in front of the role.
+    ``program``: what Python runs for each of them, in front of the role. ``key``: an operator's, where it has keys.
     """
 
     program = ("-m", "zgrid")
@@ -134,6 +134,7 @@ class Grid:
             kept["ZGRID_MODELS"] = os.environ["ZGRID_MODELS"]
         path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
         self.environment = {**kept, "PYTHONPATH": path, MARKER: str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.key = None
         self.address = f"tcp://127.0.0.1:{free_port()}"
         self.sink_address = f"tcp://127.0.0.1:{free_port()}"
 
@@ -227,7 +228,7 @@ class Grid:
     def status(self, address=None, timeout_ms=2000):
         """Return what a process says of itself; nothing when it does not answer."""
         try:
-            return ask(address or self.address, {"what": "status"}, timeout_ms)
+            return ask(address or self.address, {"what": "status"}, timeout_ms, self.key)
         except UnansweredError:
             return {}
 

@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 import zgrid
-from zgrid.cli import halts, inspection, inventory, ledger, operations, questions, roles
+from zgrid.cli import halts, inspection, inventory, keys, ledger, operations, questions, roles
+from zgrid.cli.asking import asks
 from zgrid.cli.bench import bench
 from zgrid.cli.logs import logs
 from zgrid.cli.output import OutputClosedError, clean, say
@@ -31,17 +32,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (roles.run, roles.ventilator, roles.worker, roles.sink, logs, bench):
+    app.command()(command)
 for command in (
-    *(roles.run, roles.ventilator, roles.worker, roles.sink),
     *(put, questions.status, questions.why, inspection.jobs, inspection.peek),
     *(operations.bury, operations.kick, operations.cancel, operations.retry),
-    *(halts.pause, halts.resume, halts.drain),
-    *(top, logs, bench),
+    *(halts.pause, halts.resume, halts.drain, top),
 ):
-    app.command()(command)
+    app.command()(asks(command))
 app.add_typer(inventory.models_app, name="models")
 app.add_typer(inventory.filters_app, name="filters")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +67,8 @@ def _app(
       zgrid run ~/Pictures --out faces
 
     \b
-    On several, each where it belongs:
+    On several, each where it belongs, with the key file that was made for it:
+      zgrid keys init                                       where the pictures are; then zgrid keys enroll NAME
       zgrid sink                                            where the results should live
       zgrid ventilator /photos --sink tcp://results:5560    where the pictures are
       zgrid worker tcp://photos:5550                        wherever there is a CPU

@@ -1,8 +1,12 @@
-"""What every command has that talks to a running ventilator: its address, patience, and JSON instead of tables."""
+"""What every command has that talks to a running ventilator: address, patience, keys, and JSON instead of tables."""
 
 # What speaks to the network is imported when it is needed, and help must be instant.
 # ruff: noqa: PLC0415
 
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +36,44 @@ Patience = Annotated[
         help="how long to wait for a sign of life (ZGRID_TIMEOUT_MS)",
     ),
 ]  # fmt: skip
+
+
+_KEYS = typer.Option(
+    "--keys",
+    metavar="DIR|FILE",
+    help="an operator's key file, or its folder (default: that of zgrid keys, if it is there; ZGRID_KEYS)",
+    show_default=False,
+)
+_INSECURE = typer.Option(
+    "--insecure", help="ask without keys a ventilator that has none (ZGRID_INSECURE)", show_default=False
+)
+
+
+def asks(command: Callable[..., int]) -> Callable[..., int]:
+    """Return a command that asks a ventilator, with the options that say with which keys.
+
+    They are put into the environment, where ``connected`` and the variables of the same meaning meet.
+    """
+
+    def run(*, keys: Path | None = None, insecure: bool = False, **given: object) -> int:
+        if keys is not None:
+            os.environ["ZGRID_KEYS"] = str(keys)
+        if insecure:
+            os.environ["ZGRID_INSECURE"] = "true"
+        return command(**given)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    more = {"keys": (Annotated[Path | None, _KEYS], None), "insecure": (Annotated[bool, _INSECURE], False)}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in more.items()
+    ]
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    run.__signature__ = inspect.Signature([*parameters, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in [*parameters, *added]}
+    return run
 
 
 def connected(address: str, timeout_ms: int) -> "Client":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zgrid.cli.board import Sight
+from zgrid.client import key_for
 from zgrid.errors import ZGridError
 from zgrid.transport.client import Client
 from zgrid.transport.clock import now as clock_now
@@ -33,7 +34,7 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            with Client(self.sight.address) as client:
+            with Client(self.sight.address, key_for(self.sight.address)) as client:
                 while not self._stopping.is_set():
                     self._ask(client)
                     self._stopping.wait(self._interval_s)

@@ -43,13 +43,16 @@ TALLIED = ("finished", "discarded", "failed", "troubled", "crashed", "overran", 
 class Answers:
     """Answers questions. ``chain``: the ventilator's own; ``waiting`` says what jobs wait for.
 
-    ``by_reference``: whether only the names of images go to workers that read there.
+    ``by_reference``: whether only the names of images go to workers that read there. ``door``: who came in,
+    and who did not.
     """
 
     def __init__(
         self, machine: Ventilator, books: Books, inquiries: Inquiries, supply: Supply, halts: Halts, rate: Rate,
         due_clock: DueClock, chain: str, waiting: Callable[[], list[str]], by_reference: bool,
+        door: Callable[[], dict[str, int]],
     ) -> None:  # fmt: skip
+        self._door = door
         self._machine = machine
         self._books = books
         self._inquiries = inquiries
@@ -115,6 +118,7 @@ class Answers:
             ],
             "waiting": self._waiting(),
             "late": dict(machine.delivery.late),
+            "door": self._door(),
         }
 
     def _chains(self) -> list[Body]:

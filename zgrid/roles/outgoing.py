@@ -16,16 +16,20 @@ from zgrid.transport.lanes import Lanes
 from zgrid.transport.loop import Loop
 
 Do = Callable[[list[fx.Effect]], None]
+KeyOf = Callable[[bytes], str | None]
 
 
 class Outgoing:
     """The lanes, and what is on its way to them. ``do`` performs what the machine asks for in answer.
 
-    ``ttr_ms``: the time-to-run of jobs that have none of their own.
+    ``ttr_ms``: the time-to-run of jobs that have none of their own. ``key_of``: a peer's public key, if it has one.
     """
 
-    def __init__(self, lanes: Lanes, loader: Loader, loop: Loop, machine: Ventilator, ttr_ms: int, do: Do) -> None:
+    def __init__(
+        self, lanes: Lanes, loader: Loader, loop: Loop, machine: Ventilator, ttr_ms: int, do: Do, key_of: KeyOf
+    ) -> None:
         self._lanes = lanes
+        self._key_of = key_of
         self._loader = loader
         self._loop = loop
         self._machine = machine
@@ -37,7 +41,7 @@ class Outgoing:
     def open(self, effect: fx.OpenLane) -> None:
         """Bind a lane for a worker."""
         try:
-            address = self._lanes.open(effect.lane)
+            address = self._lanes.open(effect.lane, self._key_of(effect.peer))
         except (SettingsError, OSError) as error:
             self._do(self._machine.lane_refused(effect.lane, f"no lane can be opened: {error}"))
             return

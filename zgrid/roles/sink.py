@@ -11,13 +11,16 @@ from zgrid.errors import EXIT_OK, FullError, StoreError
 from zgrid.log import Event, configure
 from zgrid.metrics.family import SINK
 from zgrid.protocol import intake as fx
+from zgrid.protocol import rights
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
-from zgrid.protocol.messages import Answer, Question, Results
+from zgrid.protocol.messages import Answer, Bye, Question, Results, Roster
+from zgrid.protocol.rights import AT_INTAKE, AT_SINK
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
+from zgrid.roles.porter import REVOKED, Porter
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, plain_lines_of, results_of, rows_of, sheet_of
 from zgrid.roles.signals import Signals
@@ -31,9 +34,9 @@ from zgrid.store.sink_store import SinkStore
 from zgrid.transport.address import neighbour
 from zgrid.transport.clock import new_boot, wall_ms
 from zgrid.transport.clock import now as clock_now
+from zgrid.transport.keyring import Member
 from zgrid.transport.loop import Loop
-from zgrid.transport.post import Post
-from zgrid.transport.sockets import bind, control_router, intake_pull, open_context
+from zgrid.transport.sockets import control_router, intake_pull, open_context
 
 RESULTS_PER_TURN_MAX = 64
 
@@ -115,16 +118,18 @@ class SinkRole:
     def _open_sockets(self, stack: ExitStack) -> None:
         context = open_context()
         stack.callback(context.term)
+        settings = self.settings
+        self.porter = Porter(rights.SINK, settings, [], self.loop, self.telling, context, stack)
+        self.porter.changed = self._put_out
         router = control_router(context)
         stack.callback(router.close)
-        self.address = bind(router, self.settings.bind, "--bind")
+        self.address = self.porter.bind(router, settings.bind, AT_SINK, "--bind")
+        self.control = self.porter.post(router, AT_SINK, routed=True)
         pull = intake_pull(context)
         stack.callback(pull.close)
-        self.intake_address = bind(
-            pull, neighbour(self.settings.bind, "intake", self.settings.intake_port), "--intake-port"
-        )
-        self.control = Post(router, self.telling.complain, routed=True)
-        self.results = Post(pull, self.telling.complain, views=True)
+        place = neighbour(settings.bind, "intake", settings.intake_port)
+        self.intake_address = self.porter.bind(pull, place, AT_INTAKE, "--intake-port")
+        self.results = self.porter.post(pull, AT_INTAKE, views=True)
         self.loop.watch(router, self._read_control)
         self.loop.watch(pull, self._read_results)
         self.log.info(Event.LISTENING, address=self.address, intake=self.intake_address)
@@ -135,8 +140,17 @@ class SinkRole:
         for peer, message in self.control.receive():
             if type(message) is Question:
                 self.control.send(Answer(id=message.id, body=self._answer(message.body)), peer)
+            elif type(message) is Roster:
+                self.porter.heard(self.control, peer, message)
             else:
                 self._do(self.machine.received(peer, message, clock_now()))
+
+    def _put_out(self, gone: list[Member]) -> None:
+        """Part from ventilators and operators whose keys were revoked; what workers say is dropped from now on."""
+        self.porter.part(self.control, gone, self._leave)
+
+    def _leave(self, peer: bytes) -> None:
+        self._do(self.machine.received(peer, Bye(boot=self.machine.boot, reason=REVOKED), clock_now()))
 
     def _read_results(self) -> None:
         for _ in range(RESULTS_PER_TURN_MAX):
@@ -286,5 +300,6 @@ class SinkRole:
             "held_bytes": self.machine.held_bytes,
             "rate_per_s": round(self.rate.per_s(now), 2),
             "ventilators": len(self.machine.peers),
+            "door": self.porter.counts(),
             "waiting": [] if self._failing is None else [f"results wait to be stored: {self._failing}"],
         }

@@ -7,15 +7,17 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from zgrid.errors import EXIT_BURIED, EXIT_OK, FullError, StoreError
+from zgrid.errors import EXIT_BURIED, EXIT_OK, FullError, SettingsError, StoreError
 from zgrid.filters import parse_steps
 from zgrid.log import Event, configure
 from zgrid.metrics.family import VENTILATOR
 from zgrid.protocol import effects as fx
+from zgrid.protocol import rights
 from zgrid.protocol.job import OPEN, State
 from zgrid.protocol.limits import FRAME_BYTES_MAX
-from zgrid.protocol.messages import Bye, Put, Question, Welcome
+from zgrid.protocol.messages import Bye, Hello, Put, Question, Roster, Welcome
 from zgrid.protocol.reach import Reach
+from zgrid.protocol.rights import AT_VENTILATOR, SINK
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.roles.answers import Answers
@@ -30,6 +32,7 @@ from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.operations import Operations
 from zgrid.roles.outgoing import Outgoing
+from zgrid.roles.porter import REVOKED, Porter
 from zgrid.roles.puts import Puts
 from zgrid.roles.rate import Rate
 from zgrid.roles.signals import Signals
@@ -41,13 +44,13 @@ from zgrid.settings import VentilatorSettings
 from zgrid.store.folder import make_folder
 from zgrid.store.ledger import Ledger
 from zgrid.transport.address import ports, reach
-from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import host_identity, new_boot
 from zgrid.transport.clock import now as clock_now
+from zgrid.transport.keyring import Member, raw
 from zgrid.transport.lanes import Lanes
 from zgrid.transport.loop import Loop
 from zgrid.transport.post import Post
-from zgrid.transport.sockets import bind, control_dealer, control_router, open_context
+from zgrid.transport.sockets import control_dealer, control_router, open_context
 
 STOP_S_MAX = 10.0
 """How long a ventilator that is asked to stop waits for what is under way; what is not settled then is done again."""
@@ -135,22 +138,26 @@ class VentilatorRole:
     def _open_sockets(self, stack: ExitStack) -> None:
         context = open_context()
         stack.callback(context.term)
+        settings = self.settings
+        self.porter = Porter(rights.VENTILATOR, settings, settings.sink, self.loop, self.telling, context, stack)
         router = control_router(context, FRAME_BYTES_MAX)  # images are put here, too
         stack.callback(router.close)
-        self.address = bind(router, self.settings.bind, "--bind")
-        self.workers = Post(router, self.telling.complain, routed=True)
+        self.address = self.porter.bind(router, settings.bind, AT_VENTILATOR, "--bind")
+        self.workers = self.porter.post(router, AT_VENTILATOR, routed=True)
         self.loop.watch(router, self._read_workers)
-        self.lanes = Lanes(context, self.address, ports(self.settings.lanes))
+        self.lanes = Lanes(context, self.address, ports(settings.lanes), self.porter.guard)
         stack.callback(self.lanes.close_all)
         self.sinks: list[Post] = []
-        for index, address in enumerate(self.settings.sink):
-            dealer = control_dealer(context, self.machine.boot, address, "--sink", monitored=True)
+        for index, address in enumerate(settings.sink):
+            curve = self.porter.calls.curve(address, SINK, self.porter.sink_members())
+            self.machine.sinks[index].key = raw(curve.server.decode()) if curve is not None else b""
+            dealer = control_dealer(context, self.machine.boot, address, "--sink", monitored=True, curve=curve)
             stack.callback(dealer.close)
             self.sinks.append(Post(dealer, self.telling.complain))
             self.loop.watch(dealer, partial(self._read_sink, index))
-            arrivals = Arrivals(dealer)
-            stack.callback(arrivals.close)
-            self.loop.watch(arrivals.monitor, partial(self._arrived, index, arrivals))
+            self.porter.calls.watch(dealer, address, partial(self._arrived, index))
+        stack.callback(self.porter.calls.close)
+        self.porter.changed = self._put_out
         self.log.info(Event.LISTENING, address=self.address)
 
     def _open_parts(self, stack: ExitStack) -> None:
@@ -159,7 +166,8 @@ class VentilatorRole:
         reach = self._reach if settings.by_reference else None
         loader = Loader(self.loop.wake, settings.job_bytes_max, settings.ledger, reach)
         stack.callback(loader.close)
-        self.outgoing = Outgoing(self.lanes, loader, self.loop, machine, settings.ttr_ms, self.do)
+        key_of = self.workers.public
+        self.outgoing = Outgoing(self.lanes, loader, self.loop, machine, settings.ttr_ms, self.do, key_of)
         self.entries = Entries(books, machine, self.log, self.rate, self.do)
         self.supply = Supply(settings, self.chain, books, self.loop, self.log)
         stack.callback(self.supply.stop)
@@ -169,7 +177,7 @@ class VentilatorRole:
         clock = self.entries.due_clock
         answers = Answers(
             machine, books, self.inquiries, self.supply, self.halts, self.rate, clock, self.chain, self.waiting,
-            settings.by_reference,
+            settings.by_reference, self.porter.counts,
         )  # fmt: skip
         operations = Operations(books, machine, self.inquiries, self.log, self.do)
         puts = Puts(books, machine, self.halts, self.chain, settings.job_bytes_max, clock, self.do)
@@ -201,6 +209,8 @@ class VentilatorRole:
         for peer, message in self.workers.receive():
             if isinstance(message, Question | Put):
                 self.desk.take(peer, message)
+            elif type(message) is Hello and message.role == rights.VENTILATOR and self.porter.guard is not None:
+                self.workers.send(self.porter.roster() or Roster(names=[], roles=[], keys=b"", places=[]), peer)
             else:
                 self.do(self.machine.received(peer, message, clock_now()))
 
@@ -210,11 +220,29 @@ class VentilatorRole:
             if type(said) is Welcome:
                 address = reach(said.address, self.settings.sink[index])
                 said = Welcome(name=said.name, boot=said.boot, address=address)
+                self._tell_roster(index)
             self.do(self.machine.sink_received(index, said, clock_now()))
 
-    def _arrived(self, index: int, arrivals: Arrivals) -> None:
-        if arrivals.take():
-            self.do(self.machine.sink_arrived(index))
+    def _arrived(self, index: int) -> None:
+        self.do(self.machine.sink_arrived(index))
+
+    def _tell_roster(self, index: int) -> None:
+        """Tell a sink whom it may let in."""
+        roster = self.porter.roster() if self.machine.sinks[index].key else None
+        if roster is not None:
+            self.sinks[index].send(roster)
+
+    def _put_out(self, gone: list[Member]) -> None:
+        """Part from members whose keys were revoked. Raises SettingsError for a sink: no other has its place."""
+        keys = {raw(one.public) for one in gone}
+        for sink in self.machine.sinks:
+            if sink.key in keys:
+                raise SettingsError(f"the key of the sink {sink.address} was revoked: name another with --sink")
+        self.porter.part(self.workers, gone, self._leave)
+
+    def _leave(self, peer: bytes) -> None:
+        bye = Bye(boot=self.machine.boot, lane=self.machine.peers.get(peer, 0), reason=REVOKED)
+        self.do(self.machine.received(peer, bye, clock_now()))
 
     def _woken(self) -> None:
         self.outgoing.push_loaded()
@@ -227,6 +255,9 @@ class VentilatorRole:
 
     def _tick(self) -> None:
         self.do(self.machine.tick(clock_now()))
+        if self.porter.owes_roster():
+            for index in range(len(self.sinks)):
+                self._tell_roster(index)
         self.entries.wake_delayed()
         for sentence in self.machine.waiting() + self.halts.waiting():
             self.telling.say(Event.CHAIN_WAITING, sentence, {"reason": sentence})

@@ -14,11 +14,13 @@ from zgrid.filters import detector_advice, detector_engine, detector_name, is_de
 from zgrid.log import Event, configure
 from zgrid.metrics.family import WORKER
 from zgrid.protocol import agent_effects as fx
+from zgrid.protocol import rights
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
+from zgrid.roles.calls import Calls, own_key
 from zgrid.roles.death import is_starved, why_it_died
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import Made
@@ -33,7 +35,6 @@ from zgrid.roles.worker_metrics import WorkerMetrics
 from zgrid.settings import WorkerSettings
 from zgrid.sources import path_to_uri
 from zgrid.transport.address import reach
-from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import host_identity, new_boot
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.loop import Loop
@@ -80,19 +81,21 @@ class WorkerRole:
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
         self.duty.reads = [path_to_uri(os.fsencode(path)) for path in settings.allow]
-        self.context = open_context()
-        stack.callback(self.context.term)
-        stack.callback(self._close_sockets)
         self.controls: list[Post] = []
         self.lanes: dict[int, Post] = {}
         self.outboxes: dict[str, Outbox] = {}
+        self.calls = Calls(own_key(rights.WORKER, settings, settings.ventilators), self.loop, self.telling)
+        self.context = open_context()
+        stack.callback(self.context.term)
+        stack.callback(self._close_sockets)
+        stack.callback(self.calls.close)
         for index, address in enumerate(settings.ventilators):
-            post = Post(control_dealer(self.context, self.boot, address, monitored=True), self.telling.complain)
+            curve = self.calls.curve(address, rights.VENTILATOR)
+            dealer = control_dealer(self.context, self.boot, address, monitored=True, curve=curve)
+            post = Post(dealer, self.telling.complain)
             self.controls.append(post)
             self.loop.watch(post.socket, partial(self._read_control, index))
-            arrivals = Arrivals(post.socket)
-            stack.callback(arrivals.close)
-            self.loop.watch(arrivals.monitor, partial(self._arrived, index, arrivals))
+            self.calls.watch(post.socket, address, partial(self._arrived, index))
         self.pool = pool.Pool(
             settings.procs,
             chains={},
@@ -136,18 +139,19 @@ class WorkerRole:
 
     # -- what happens
 
-    def _arrived(self, index: int, arrivals: Arrivals) -> None:
+    def _arrived(self, index: int) -> None:
         """A ventilator can be reached (again): a beat or HELLO now finds out whether it is still the same."""
-        if arrivals.take():
-            now = clock_now()
-            employer = self.duty.employers[index]
-            employer.hello_at = min(employer.hello_at, now)
-            employer.beat_at = float("-inf")
-            self._do(self.duty.tick(now))
+        now = clock_now()
+        employer = self.duty.employers[index]
+        employer.hello_at = min(employer.hello_at, now)
+        employer.beat_at = float("-inf")
+        self._do(self.duty.tick(now))
 
     def _read_control(self, index: int) -> None:
         for _, message in self.controls[index].receive():
             self._heard_at[index] = clock_now()
+            if type(message) is Welcome:
+                self.calls.introduce(message.sinks, message.sink_keys)
             self._do(self.duty.received(index, message, clock_now()))
             if type(message) is Welcome:
                 self._drop_outboxes()
@@ -233,6 +237,7 @@ class WorkerRole:
                 self._do(self.duty.observed(child.index, seen.token, seen.moved, fraction, now))
         self._do(self.duty.tick(now))
         self._tell_unheard(now)
+        self.calls.tick()
         self.telling.catch_up()
         self._read_pool()
         if self._stop_at is not None:
@@ -295,7 +300,8 @@ class WorkerRole:
         index = effect.ventilator
         address = reach(effect.address, self.settings.ventilators[index])
         try:
-            pull = lane_pull(self.context, address)
+            curve = self.calls.curve(self.settings.ventilators[index], rights.VENTILATOR)
+            pull = lane_pull(self.context, address, self.calls.like(curve, address))
         except SettingsError as error:
             self.telling.complain(self.settings.ventilators[index], f"its WELCOME has no lane to connect to: {error}")
             return
@@ -332,7 +338,10 @@ class WorkerRole:
         outbox = self.outboxes.get(address)
         if outbox is None:
             try:
-                outbox = self.outboxes[address] = Outbox(self.context, address)
+                curve = self.calls.to_sink(effect.address)
+                outbox = self.outboxes[address] = Outbox(self.context, address, curve)
+                if curve is not None:
+                    self.calls.watch(outbox.socket, address)
             except SettingsError as error:
                 self.telling.complain(
                     self.settings.ventilators[index], f"its WELCOME names no sink to push to: {error}"
@@ -358,6 +367,7 @@ class WorkerRole:
         for address in self.outboxes.keys() - named:
             outbox = self.outboxes.pop(address)
             self.loop.forget(outbox.socket)
+            self.calls.forget(outbox.socket)
             outbox.close()
         self._weigh()
 

@@ -117,6 +117,19 @@ class Served(Common):
         default=None,
         description="serve metrics for Prometheus, /healthz and /readyz over HTTP, to whoever reaches this address",
     )
+    keys: Annotated[File | None, Shown("DIR|FILE", "/etc/zgrid/keys, or keys in the user's config folder")] = Field(
+        default=None, description="whose keys encrypt everything and say who may take part (zgrid keys)"
+    )
+    insecure: bool = Field(
+        default=False, description="do without keys: nothing is encrypted, and whoever reaches the ports may take part"
+    )
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        """Check that both are not meant at the same time."""
+        if self.insecure and self.keys is not None:
+            raise ValueError("--insecure does without keys, so --keys has no place beside it")
+        return self
 
 
 class VentilatorSettings(_Chain, Served):

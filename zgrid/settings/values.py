@@ -65,6 +65,14 @@ def is_ipc(address: str) -> bool:
     return True
 
 
+def is_local(address: str) -> bool:
+    """Whether only processes of this machine can reach what is bound at an address."""
+    if is_ipc(address):
+        return True
+    host = split_address(address)[0].strip("[]")
+    return host.startswith("127.") or host in {"localhost", "::1"}
+
+
 def _size(value: object) -> object:
     """Turn ``32MiB``, ``32M`` or ``32 mb`` into bytes; one M is 1048576."""
     if not isinstance(value, str):

@@ -1,7 +1,27 @@
-"""When a control socket that connects has reached its peer: at once, instead of at the next beat."""
+"""When a socket that connects has reached its peer, or is turned away there: at once, and with a reason."""
+
+import struct
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
+
+from zgrid.transport.clock import now as clock_now
+
+EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+HUNG_UP_MAX = 5
+"""Handshakes in a row that end without a reason, before that is one: a peer that is just being stopped does it once."""
+
+REDIAL_S = 2.0
+"""libzmq never tries again where it was told no; people enroll who was forgotten, and give keys to whom had none."""
+
+_EVENT = struct.Struct("=HI")
+_MISMATCH = 0x11000002
+"""ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: one side has keys, and the other none."""
 
 
 class Arrivals:
@@ -9,21 +29,64 @@ class Arrivals:
 
     Nothing is queued for a peer that is not there, so whoever waits for a process that is being restarted has to speak
     first when it is back. Without this it would do so at its next beat: a second late.
+
+    ``keyed``: the socket has keys. ``trouble``: a sentence while the peer turns it away, else nothing;
+    ``refused``: it knows the key and says no. ``hung_up``: handshakes that have failed since the last that did not.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], address: str = "", *, keyed: bool = False) -> None:
         self._socket = socket
-        self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket()
+        self._address = address
+        self._keyed = keyed
+        self.hung_up = 0
+        self._redial_at: float | None = None
+        self.trouble = ""
+        self.refused = False
+        self.monitor: zmq.Socket[bytes] = socket.get_monitor_socket(EVENTS)
 
     def take(self) -> bool:
         """Return whether the peer was reached since the last call. Never waits."""
         arrived = False
-        while self.monitor.poll(0):
-            recv_monitor_message(self.monitor, zmq.DONTWAIT)
-            arrived = True
-        return arrived
+        while True:
+            try:
+                data, _ = self.monitor.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return arrived
+            event, value = _EVENT.unpack(data)
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                arrived, self.hung_up, self.trouble, self._redial_at = True, 0, "", None
+                self.refused = False
+            else:
+                self._failed(event, value)
+
+    def redial(self) -> None:
+        """Now and then: try again where libzmq has given up."""
+        if self._redial_at is not None and clock_now() >= self._redial_at:
+            self._redial_at = None
+            self._socket.disconnect(self._address)
+            self._socket.connect(self._address)
 
     def close(self) -> None:
         """Stop watching; before the socket itself is closed."""
         self._socket.disable_monitor()
         self.monitor.close(0)
+
+    def _failed(self, event: int, value: int) -> None:
+        self.hung_up += 1
+        if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._redial_at = clock_now() + REDIAL_S
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.refused = True
+            self.trouble = f"{self._address} does not let this key in: it was never enrolled there, or is revoked"
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MISMATCH:
+            self.trouble = (
+                f"{self._address} runs without keys, and this process has some: give it keys, or say --insecure here"
+                if self._keyed
+                else f"{self._address} wants keys: zgrid keys enroll makes some there, and --keys names them here"
+            )
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL or self.hung_up >= HUNG_UP_MAX:
+            self.trouble = self.trouble or (
+                f"{self._address} hangs up on these keys: they are of another grid, or what listens there has none"
+                if self._keyed
+                else f"{self._address} hangs up: it wants keys (--keys), or no zgrid listens there"
+            )

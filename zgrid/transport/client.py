@@ -8,8 +8,11 @@ import zmq
 from zgrid.errors import PeerError, RefusedError, SettingsError, ZGridError
 from zgrid.protocol import wire
 from zgrid.protocol.messages import Answer, Put, Question
+from zgrid.protocol.rights import SINK, VENTILATOR
+from zgrid.transport.arrivals import Arrivals
 from zgrid.transport.clock import new_boot
 from zgrid.transport.clock import now as clock_now
+from zgrid.transport.keyring import Curve, Key, list_of, read_list
 from zgrid.transport.sockets import control_dealer, open_context
 
 ASK_AGAIN_MS = 500
@@ -21,6 +24,10 @@ LINK_BYTES_PER_MS = 1000
 """The slowest link that images are put over: 8 Mbit/s."""
 
 
+LOOK_EVERY_MS = 50
+"""How often to look whether the other side turns us away, while there is no connection."""
+
+
 class UnansweredError(ZGridError):
     """Nobody answered in time."""
 
@@ -28,16 +35,20 @@ class UnansweredError(ZGridError):
 class Client:
     """A connection to the control socket at ``address``, for one thread. Raises SettingsError for a wrong address.
 
+    ``key``: an operator's, where the other side has keys.
+
     ``timeout_ms``, here and below: how long nothing at all may come back. A process that is at work on a question says
     so when it is asked again, and then the time begins anew.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: Key | None = None) -> None:
         self.address = address
+        self._curves = [None] if key is None or address.startswith("ipc://") else _curves(key, address)
+        self._tried = 0
         self._context = open_context()
         self._numbers = itertools.count(1)
         try:
-            self._socket = control_dealer(self._context, new_boot(), address)
+            self._dial()
         except BaseException:
             self._context.term()
             raise
@@ -50,6 +61,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
+        self._arrivals.close()
         self._socket.close(0)
         self._context.term()
 
@@ -74,7 +86,8 @@ class Client:
         frames = wire.encode(message)
         deadline = clock_now() + timeout_ms / 1000
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0:
-            if self._socket.poll(left_ms, zmq.POLLOUT):
+            self._see_whether_turned_away()
+            if self._socket.poll(min(left_ms, LOOK_EVERY_MS), zmq.POLLOUT):
                 self._socket.send_multipart(frames)
                 answer = self._await(message.id, min(left_ms, again_ms))
                 if answer is None:
@@ -83,6 +96,30 @@ class Client:
                     return _checked(answer)
                 deadline = clock_now() + timeout_ms / 1000
         raise UnansweredError(f"nobody answers at {self.address}: is it running there, and is the port right?")
+
+    def _dial(self) -> None:
+        """Connect with the keys whose turn it is."""
+        curve = self._curves[self._tried % len(self._curves)]
+        self._socket = control_dealer(self._context, new_boot(), self.address, monitored=True, curve=curve)
+        self._arrivals = Arrivals(self._socket, self.address, keyed=curve is not None)
+
+    def _see_whether_turned_away(self) -> None:
+        """Try the next keys where these are not the right ones. Raises SettingsError once all were tried."""
+        self._arrivals.take()
+        if len(self._curves) == 1 and not self._arrivals.trouble:
+            return
+        if not self._arrivals.hung_up:
+            return
+        trouble, refused = self._arrivals.trouble, self._arrivals.refused
+        is_last = self._tried % len(self._curves) == len(self._curves) - 1
+        if is_last and not trouble:
+            return
+        self._arrivals.close()
+        self._socket.close(0)
+        self._tried = 0 if refused else self._tried + 1
+        self._dial()
+        if refused or is_last:
+            raise SettingsError(trouble)
 
     def _await(self, number: int, patience_ms: int) -> dict[str, Any] | None:
         """Return the answer of this number, None when there is none in time. A mere sign of life is taken in last."""
@@ -100,6 +137,20 @@ class Client:
         return sign
 
 
+def _curves(key: Key, address: str) -> list[Curve | None]:
+    """Return the keys to ask whoever is at an address with, the likeliest first: ventilators, then sinks.
+
+    Who is enrolled with that address is meant; else anybody who has none. Raises SettingsError where nobody is left.
+    """
+    path = list_of(key)
+    members = key.calls if path is None else read_list(path, key.grid)
+    known = sorted((one for one in members if one.role in (VENTILATOR, SINK)), key=lambda one: one.role == SINK)
+    found = [one for one in known if address in one.at] or [one for one in known if not one.at]
+    if not found:
+        raise SettingsError(f"{key.path} knows nobody at {address}: enroll it there with --at {address}")
+    return [key.curve(one.public) for one in found]
+
+
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     """Return an answer; raise the error where it is one."""
     if "error" not in answer:
@@ -111,7 +162,7 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     raise RefusedError(sentence)
 
 
-def ask(address: str, question: dict[str, Any], timeout_ms: int = 5000) -> dict[str, Any]:
+def ask(address: str, question: dict[str, Any], timeout_ms: int = 5000, key: Key | None = None) -> dict[str, Any]:
     """Return the answer of the process at ``address`` to one question; see ``Client.ask``."""
-    with Client(address) as client:
+    with Client(address, key) as client:
         return client.ask(question, timeout_ms)

@@ -13,10 +13,16 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from zgrid.protocol.messages import Frame
+from zgrid.transport.doors import cut
+from zgrid.transport.guard import Guard
 from zgrid.transport.post import send
 from zgrid.transport.sockets import bind, lane_push
 
 _EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+STRANGERS_MAX = 16
+"""Connections to one lane beside its worker's; of a lane whose worker has not come yet, ten times as many."""
 
 
 class Signal(NamedTuple):
@@ -38,14 +44,14 @@ class Links:
     __slots__ = ("_open", "_spoilt", "_up", "_worker")
 
     def __init__(self) -> None:
-        self._open: set[int] = set()
+        self._open: dict[int, None] = {}  # in the order in which they came
         self._worker: int | None = None
         self._up = self._spoilt = False
 
     def heard(self, event: int, descriptor: int) -> bool | None:
         """Take one event of the monitor; return True when the worker is there, False when it went, None otherwise."""
         if event == zmq.EVENT_ACCEPTED:
-            self._open.add(descriptor)
+            self._open[descriptor] = None
             return None
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if self._up:
@@ -56,28 +62,45 @@ class Links:
             self._up = True
             self._worker = next(iter(self._open)) if len(self._open) == 1 else None
             return True
-        self._open.discard(descriptor)
+        self._open.pop(descriptor, None)
         if not self._up or (descriptor != self._worker if self._worker is not None else self._open):
             return None
         self._up = False
         return False
 
+    def excess(self) -> list[int]:
+        """Return those that are too many: the newest once the worker, who came first, is there; else the oldest."""
+        if self._up:
+            return list(self._open)[STRANGERS_MAX + 1 :]
+        return list(self._open)[: max(0, len(self._open) - 10 * STRANGERS_MAX)]
+
 
 class _Lane:
-    __slots__ = ("links", "monitor", "push", "unsent")
+    __slots__ = ("links", "monitor", "port", "push", "unsent")
 
-    def __init__(self, push: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+    def __init__(self, push: zmq.Socket[bytes], monitor: zmq.Socket[bytes], port: int) -> None:
         self.push = push
+        self.port = port
         self.monitor = monitor
         self.links = Links()
         self.unsent: deque[list[Frame]] = deque()
 
 
 class Lanes:
-    """All lanes of a ventilator. ``address``: what to bind each to, with ``{lane}`` in an ipc path, or a tcp host."""
+    """All lanes of a ventilator. ``address``: what to bind each to, with ``{lane}`` in an ipc path, or a tcp host.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, ports: range | None) -> None:
+    ``guard``: who lets in at each lane only the worker that it was made for; None without keys.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        ports: range | None,
+        guard: Guard | None = None,
+    ) -> None:
         self._context = context
+        self._guard = guard
         self._address = address
         self._ports = ports
         self._turn = os.getpid() % len(ports) if ports else 0
@@ -92,10 +115,15 @@ class Lanes:
         """Return the descriptor that is readable when any monitor may have something to say."""
         return self._epoll.fileno()
 
-    def open(self, lane: int) -> str:
-        """Bind a lane and return its address as the worker is to be told it. Raises SettingsError, OSError."""
+    def open(self, lane: int, owner: str | None = None) -> str:
+        """Bind a lane and return its address as the worker is to be told it. Raises SettingsError, OSError.
+
+        ``owner``: the worker's public key, where there are keys.
+        """
         try:
             push = lane_push(self._context)
+            if self._guard is not None:
+                self._guard.open_lane(push, lane, owner or "")
             monitor = push.get_monitor_socket(_EVENTS)
         except zmq.ZMQError as error:  # no descriptors or sockets left
             raise OSError(error.errno, str(error)) from None
@@ -104,8 +132,11 @@ class Lanes:
         except BaseException:
             push.disable_monitor()
             push.close(0)
+            if self._guard is not None:
+                self._guard.close_lane(lane)
             raise
-        self._lanes[lane] = _Lane(push, monitor)
+        port = bound.rpartition(":")[2]
+        self._lanes[lane] = _Lane(push, monitor, int(port) if port.isdigit() else 0)
         fd: int = monitor.fileno()
         self._epoll.register(fd, select.EPOLLIN)
         self._by_fd[fd] = lane
@@ -125,6 +156,8 @@ class Lanes:
                 up = links.heard(news["event"], news["value"])
                 if up is not None:
                     signals.append(Signal(lane, up))
+            for descriptor in links.excess():
+                cut(descriptor, self._lanes[lane].port)
         return signals
 
     def send(self, lane: int, frames: list[Frame]) -> bool:
@@ -159,6 +192,8 @@ class Lanes:
         fd = next(fd for fd, owner in self._by_fd.items() if owner == lane)
         del self._by_fd[fd]
         self._epoll.unregister(fd)
+        if self._guard is not None:
+            self._guard.close_lane(lane)
         entry.push.disable_monitor()
         entry.monitor.close(0)
         entry.push.close(0)

@@ -6,6 +6,7 @@ import zmq
 
 from zgrid.protocol import wire
 from zgrid.protocol.messages import Frame, Results
+from zgrid.transport.keyring import Curve
 from zgrid.transport.post import send
 from zgrid.transport.sockets import results_push
 
@@ -13,8 +14,8 @@ from zgrid.transport.sockets import results_push
 class Outbox:
     """Results for the sink whose intake is at ``address``. ``waiting_bytes`` is what the socket has not taken."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
-        self.socket = results_push(context, address)
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, curve: Curve | None = None) -> None:
+        self.socket = results_push(context, address, curve)
         self.waiting_bytes = 0
         self._waiting: deque[tuple[list[Frame], int]] = deque()
 

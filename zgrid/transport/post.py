@@ -81,6 +81,10 @@ class Post:
             return False
         return True
 
+    def public(self, peer: bytes) -> str | None:  # noqa: ARG002  as with keys
+        """Return the public key of a peer: none has any here (``GuardedPost``)."""
+        return None
+
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()

@@ -8,6 +8,9 @@ import zmq
 
 from zgrid.errors import SettingsError
 from zgrid.protocol.limits import FRAME_BYTES_MAX, HEADER_BYTES_MAX
+from zgrid.transport.arrivals import EVENTS
+from zgrid.transport.doors import have_descriptors
+from zgrid.transport.keyring import Curve
 
 CONTROL_HWM = 10_000
 """Control messages are small and always read; this is far beyond what a healthy peer leaves unread."""
@@ -25,6 +28,12 @@ CONNECT_MS_MAX = 2000
 """Then a connection is tried anew: left to itself TCP pauses ever longer, and is back half a minute after a link that
 was cut for a minute. It is enough for a way round the earth on which one packet is lost."""
 
+HANDSHAKE_BYTES_MAX = 4096
+"""The longest command of a handshake takes a few hundred."""
+
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted; in a flood an honest one must find room among them."""
+
 KERNEL_BUFFER_BYTES = 1 << 20
 """Enough for one batch in flight: larger kernel buffers only hide a slow peer."""
 
@@ -33,6 +42,7 @@ def open_context() -> zmq.Context[zmq.Socket[bytes]]:
     """Return the process's one context, with room for a lane for each of thousands of workers."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.max_sockets = 65_535
+    have_descriptors()
     return context
 
 
@@ -76,11 +86,15 @@ def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
 def control_router(
     context: zmq.Context[zmq.Socket[bytes]], frame_bytes_max: int = HEADER_BYTES_MAX
 ) -> zmq.Socket[bytes]:
-    """Return the bound side of a control conversation, to be given longer frames only where images are put."""
+    """Return the bound side of a control conversation, to be given longer frames only where images are put.
+
+    With keys, nobody names itself, and so nobody that reconnects takes over what an older connection had.
+    """
     socket = context.socket(zmq.ROUTER)
     _set(socket, 250, frame_bytes_max)
     socket.router_mandatory = True  # an unroutable message is an error that we count, not a silent drop
     socket.router_handover = True  # a worker that reconnects before its old connection is found dead is let in
+    socket.backlog = BACKLOG
     socket.sndhwm = socket.rcvhwm = CONTROL_HWM
     return socket
 
@@ -92,14 +106,18 @@ def control_dealer(
     what: str = "the address",
     *,
     monitored: bool = False,
+    curve: Curve | None = None,
 ) -> zmq.Socket[bytes]:
     """Return the connecting side of a control conversation; one that is ``monitored`` is for ``Arrivals``."""
     socket = context.socket(zmq.DEALER)
     _set(socket, 250, HEADER_BYTES_MAX)
-    socket.routing_id = identity
+    if curve is None:
+        socket.routing_id = identity
+    else:
+        curve.apply(socket)  # known by its key then: a name of one's own choice is one that others can take
     socket.immediate = True  # nothing is queued for a peer that is not there: beats would pile up for the dead
     socket.sndhwm = socket.rcvhwm = CONTROL_HWM
-    monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) if monitored else None
+    monitor = socket.get_monitor_socket(EVENTS) if monitored else None
     try:
         return connect(socket, address, what)
     except SettingsError:
@@ -121,16 +139,19 @@ def connect(socket: zmq.Socket[bytes], address: str, what: str) -> zmq.Socket[by
 def lane_push(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """Return the ventilator's end of a lane, to be bound."""
     socket = context.socket(zmq.PUSH)
-    _set(socket, 0, FRAME_BYTES_MAX)  # what is left in a closed lane is lost on purpose: it is sent elsewhere
+    # What is left in a closed lane is lost on purpose: it is sent elsewhere. Nothing but a handshake comes by it.
+    _set(socket, 0, HANDSHAKE_BYTES_MAX)
     socket.sndhwm = LANE_HWM
     socket.setsockopt(zmq.SNDBUF, KERNEL_BUFFER_BYTES)
     socket.setsockopt(zmq.BACKLOG, 8)  # one worker is awaited
     return socket
 
 
-def lane_pull(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+def lane_pull(context: zmq.Context[zmq.Socket[bytes]], address: str, curve: Curve | None = None) -> zmq.Socket[bytes]:
     """Return the worker's end of a lane."""
     socket = context.socket(zmq.PULL)
+    if curve is not None:
+        curve.apply(socket)
     _set(socket, 0, FRAME_BYTES_MAX)
     socket.rcvhwm = LANE_HWM
     return connect(socket, address, "a lane's address")
@@ -140,13 +161,19 @@ def intake_pull(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """Return the sink's intake, to be bound."""
     socket = context.socket(zmq.PULL)
     _set(socket, 0, FRAME_BYTES_MAX)
+    socket.backlog = BACKLOG
     socket.rcvhwm = RESULTS_HWM
     return socket
 
 
-def results_push(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
-    """Return a worker's connection to a sink's intake."""
+def results_push(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, curve: Curve | None = None
+) -> zmq.Socket[bytes]:
+    """Return a worker's connection to a sink's intake; with keys it is for ``Arrivals``."""
     socket = context.socket(zmq.PUSH)
+    if curve is not None:
+        curve.apply(socket)
+        socket.get_monitor_socket(EVENTS)
     _set(socket, 2000, FRAME_BYTES_MAX)  # at exit the last results get two seconds to leave
     socket.sndhwm = RESULTS_HWM
     return connect(socket, address, "a sink's intake")
