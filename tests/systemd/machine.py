@@ -56,6 +56,10 @@ class Machine:
         assert not check or done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def name(self):
+        """Return the host's name in there."""
+        return self.run("uname", "-n").strip()
+
     def install(self, *words):
         """Run scripts/install as an operator without a network."""
         return self.run("env", f"PYTHON={python()}", "/src/scripts/install", "--wheelhouse", "/wheelhouse", *words)

@@ -33,7 +33,11 @@ def test_again_and_away(boot, folder, tmp_path):
     for wanted in ("/etc/zgrid/sink.toml", "/etc/zgrid/ventilator/second.toml", "systemctl start zgrid.target"):
         assert wanted in told
     assert 'name = "second"' in machine.path("/etc/zgrid/ventilator/second.toml").read_text()
+    assert "sudo zgrid keys enroll NAME" in told
+    names = {path.name for path in machine.path("/etc/zgrid/keys").iterdir()}
+    assert names == {"ventilator.key", "sink.key", "operator.key", "allowed.toml"}
     machine.run("systemctl", "start", ROLES["sink"])
+    assert [line["key"] for line in machine.events("sink", "keys")] == ["sink"]
     first = machine.pid("sink")
     machine.set_up("sink", "# a remark\n")
 

@@ -45,6 +45,7 @@ def test_a_grid_on_photographs(machine):
     rows = machine.images()
     assert len(rows) == counts[State.STORED] >= 4, machine.journal()
     assert not counts[State.BURIED], machine.journal()
+    assert [machine.events(role, "keys")[0]["key"] for role in ("sink", "ventilator")] == ["sink", machine.name()]
     pictures = machine.path("/var/lib/zgrid/sink/pictures")
     assert {str(path.relative_to(pictures)) for path in pictures.glob("??/*")} == set(rows.values())
     tells = {
