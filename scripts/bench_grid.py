@@ -20,6 +20,7 @@ from bench_bare import free_ports
 
 from zgrid.errors import ZGridError
 from zgrid.transport.client import Client
+from zgrid.transport.keyring import find_key
 
 HERE = Path(__file__).resolve().parent
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
@@ -90,10 +91,22 @@ def processor_s(pid: int) -> float:
 
 
 class Grid:
-    """A ventilator, workers and a sink. Each is the head of a session of its own: Ctrl-C is ours, and we end them."""
+    """A ventilator, workers and a sink. Each is the head of a session of its own: Ctrl-C is ours, and we end them.
 
-    def __init__(self, stack: ExitStack, folder: Path, chain: list[str], *arguments: str, workers: int = 2) -> None:
+    ``keys``: the folder with the keys of all of them; None for a grid without.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        folder: Path,
+        chain: list[str],
+        *arguments: str,
+        workers: int = 2,
+        keys: Path | None = None,
+    ) -> None:
         self.folder = folder
+        self._safety = ["--insecure"] if keys is None else [f"--keys={keys}"]
         self.memory = Memory()
         self.ports = free_ports(3)
         self.address = f"tcp://127.0.0.1:{self.ports[0]}"
@@ -108,12 +121,12 @@ class Grid:
             "ventilator", "-", f"--bind={self.address}", f"--sink={sink}", f"--ledger={folder}/ledger.sqlite", "--once",
             *filters, *arguments, stdin=subprocess.PIPE,
         )  # fmt: skip
-        self.client = stack.enter_context(Client(self.address))
+        self.client = stack.enter_context(Client(self.address, find_key("operator", keys) if keys else None))
         stack.enter_context(self.memory)
         self.await_workers(workers)
 
     def _start(self, name: str, *arguments: str, stdin: int = subprocess.DEVNULL, role: str = "", **environment: str):
-        command = [sys.executable, "-m", "zgrid", role or name, *arguments]
+        command = [sys.executable, "-m", "zgrid", role or name, *self._safety, *arguments]
         with (self.folder / f"{name}.jsonl").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=stdin, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True

@@ -1,5 +1,6 @@
 """One chaos run from its arguments to its exit status: the disks, the storm, the verdict, and the table at the end."""
 
+import os
 import shutil
 import tempfile
 import threading
@@ -16,20 +17,24 @@ from verdict import Verdict
 from vitals import MIB
 
 from zgrid.protocol.job import State
+from zgrid.transport.enrolment import Enrolment
+from zgrid.transport.keyring import read_key
 
 PROBLEMS_SHOWN_MAX = 40
 
 
-def run(minutes, seed, keep=None):
+def run(minutes, seed, keep=None, *, with_keys=False):
     """Run the plan of a seed for so long; print what happens, and return whether all was well."""
     folder = Path(keep or tempfile.mkdtemp(prefix="zgrid-chaos-")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "plan.txt").open("w") as told, ExitStack() as stack:
         say = _speaker(told)
-        again = f"scripts/chaos --minutes {minutes:g} --seed {seed}"
+        again = f"scripts/chaos --minutes {minutes:g} --seed {seed}{' --with-keys' * with_keys}"
         say(f"{again}   (everything is in {folder})")
         homes = _disks(folder, minutes * 60, stack, say)
         storm = Storm(folder, seed, minutes * 60, say, homes)
+        if with_keys:
+            _give_keys(storm.grid, folder / "keys", stack)
         problems = ["it did not come to its end"]
         try:
             problems, lines = _course(storm)
@@ -45,6 +50,16 @@ def run(minutes, seed, keep=None):
     if not problems and keep is None:
         shutil.rmtree(folder)
     return not problems
+
+
+def _give_keys(grid, folder, stack):
+    """Make the keys of a grid, one of each role, and have everything that is started use them."""
+    enrolment = Enrolment(folder)
+    enrolment.init("chaos")
+    enrolment.enroll("worker", "worker")
+    grid.key = read_key(folder / "operator.key")
+    grid.environment["ZGRID_KEYS"] = os.environ["ZGRID_KEYS"] = str(folder)
+    stack.callback(os.environ.pop, "ZGRID_KEYS")
 
 
 def _speaker(told):
