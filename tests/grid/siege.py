@@ -145,7 +145,7 @@ def told(stack, folder, seconds, jobs_per_s):
     lines = {
         "sent at it": f"{done['bytes'] / MIB:,.0f} MiB over {done['connections']:,} connections, in {seconds} s",
         "of these hung up on by the grid": f"{done['hung up on']:,}",
-        "turned away for their keys, or for having none": f"{refused:,} (of {done['pretenders']:,} peers of ZeroMQ)",
+        "turned away for their keys, or for having none": f"{refused:,} times, {done['pretenders']:,} peers of ZeroMQ",
         "cut because too many stood at a door, or sent too much": f"{doors['cut']:,}",
         "let in, answers got": f"{len(joined - {'w1', 'w2'})}, {done.get('answers', 0)}",
         "jobs a second before and meanwhile": f"{calm:.1f} and {pace:.1f} ({pace / calm:.2f} x)",
