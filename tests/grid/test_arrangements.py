@@ -52,10 +52,10 @@ def test_two_workers_of_one_name(grid, tmp_path):
     """Two workers that are called the same are two workers, told apart by a number."""
     photographs.tiny(tmp_path / "in", 60)
     grid.ventilator(tmp_path / "in", filter=["marked:work_ms=20"])
-    grid.sink()
     for process in ("a", "b"):
         grid.worker(process, procs=1) if process == "a" else grid.start("worker", "b", grid.processes["a"].words)
     grid.until_joined("a", "a#2")
+    grid.sink()  # now there is work: before, the first of them might do all of it
     assert grid.until_settled(60)[State.STORED] == 60
     assert {one.worker for one in grid.history() if one.event == "finished"} == {"a", "a#2"}
 

@@ -42,8 +42,8 @@ def test_taken_ports(grid, refused, taken, tmp_path):
     assert f"{taken} is taken" in sentence
     assert "--intake-port" in sentence
     place = taken.removeprefix("tcp://")
-    for start in (grid.sink, grid.worker, partial(grid.ventilator, tmp_path / "in")):
-        sentence = refused(start(name="watched", metrics=place))
+    for name, start in (("s", grid.sink), ("w", grid.worker), ("v", partial(grid.ventilator, tmp_path / "in"))):
+        sentence = refused(start(name=name, metrics=place))
         assert f"cannot serve metrics at {place}: address already in use" in sentence
         assert "--metrics" in sentence
     assert "write HOST:PORT" in refused(grid.sink("s3", metrics="9550"))
@@ -98,9 +98,9 @@ def test_a_worker_whose_ventilator_does_not_answer_says_so(grid):
     assert f"no ventilator answers at {address}" in worker.events("ventilator_awaited")[0]["reason"]
 
 
-def test_a_worker_says_how_faces_are_found(grid, tmp_path, monkeypatch):
+def test_a_worker_says_how_faces_are_found(grid, tmp_path):
     """Without the model a worker warns that faces are missed, and says what to do; so does the summary of a run."""
-    monkeypatch.setenv("ZGRID_MODELS", str(tmp_path / "no-models"))
+    grid.environment["ZGRID_MODELS"] = str(tmp_path / "no-models")
     worker = grid.worker()
     grid.until(lambda: worker.events("detector"), what="the worker says which detector it has")
     (said,) = worker.events("detector")

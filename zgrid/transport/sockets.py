@@ -21,6 +21,9 @@ LANE_HWM = 4
 RESULTS_HWM = 4
 """The same at the sink's intake; what does not fit waits at the worker, where it slows the children down."""
 
+CONTROL_LINGER_MS = 1000
+"""What was said last, such as the answer to who asked for the end, has this long to leave a process on a busy machine."""
+
 RECONNECT_MS_MAX = 250
 """Somebody who is back is found in a quarter of a second. Four refused attempts a second cost nobody anything."""
 
@@ -91,7 +94,7 @@ def control_router(
     With keys, nobody names itself, and so nobody that reconnects takes over what an older connection had.
     """
     socket = context.socket(zmq.ROUTER)
-    _set(socket, 250, frame_bytes_max)
+    _set(socket, CONTROL_LINGER_MS, frame_bytes_max)
     socket.router_mandatory = True  # an unroutable message is an error that we count, not a silent drop
     socket.router_handover = True  # a worker that reconnects before its old connection is found dead is let in
     socket.backlog = BACKLOG
@@ -110,7 +113,7 @@ def control_dealer(
 ) -> zmq.Socket[bytes]:
     """Return the connecting side of a control conversation; one that is ``monitored`` is for ``Arrivals``."""
     socket = context.socket(zmq.DEALER)
-    _set(socket, 250, HEADER_BYTES_MAX)
+    _set(socket, CONTROL_LINGER_MS, HEADER_BYTES_MAX)
     if curve is None:
         socket.routing_id = identity
     else:
