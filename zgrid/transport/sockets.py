@@ -22,7 +22,7 @@ RESULTS_HWM = 4
 """The same at the sink's intake; what does not fit waits at the worker, where it slows the children down."""
 
 CONTROL_LINGER_MS = 1000
-"""What was said last, such as the answer to who asked for the end, has this long to leave a process on a busy machine."""
+"""What was said last, such as the answer to who asked for the end, has this long to leave on a busy machine."""
 
 RECONNECT_MS_MAX = 250
 """Somebody who is back is found in a quarter of a second. Four refused attempts a second cost nobody anything."""
