@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 
 from grid import CHAIN, Grid
+from noise import Strangers
 from process import Process
-from strangers import Strangers
 from work import KINDS, offers
 
 from zgrid.protocol.flow import Terms

@@ -2,8 +2,8 @@
 
 import pytest
 from grid import Grid
+from noise import Strangers
 from stories import again, counts, failures, only, running, sent, small
-from strangers import Strangers
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
