@@ -14,6 +14,7 @@ import msgpack
 import zmq
 
 from zgrid.filters import Chain, Image, parse_steps
+from zgrid.roles.member import THREADS_ONE
 from zgrid.roles.memory import keep_buffers
 
 
@@ -130,7 +131,7 @@ def bare_chain(paths: list[Path]) -> float:
     """Return the images per second of the chain in two bare processes."""
     spawn = multiprocessing.get_context("spawn")
     counter = {"next": spawn.Value("q", 0), "ready": spawn.Value("q", 0), "go": spawn.Event()}
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= dict.fromkeys(THREADS_ONE, "1")  # as an agent's children have it
     processes = [spawn.Process(target=run_chain, args=(paths, counter)) for _ in range(2)]
     try:
         for process in processes:

@@ -80,9 +80,11 @@ class Memory:
             with suppress(OSError, IndexError, ValueError):
                 session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
                 who = self.sessions.get(session)
-                if who is not None:
-                    peak = next(line for line in (folder / "status").read_text().splitlines() if "VmHWM" in line)
-                    self.largest_mb[who] = max(self.largest_mb.get(who, 0.0), int(peak.split()[1]) / 1000)
+                if who is None:
+                    continue
+                for line in (folder / "status").read_text().splitlines():  # one that has just ended has no such line
+                    if line.startswith("VmHWM"):
+                        self.largest_mb[who] = max(self.largest_mb.get(who, 0.0), int(line.split()[1]) / 1000)
 
 
 def processor_s(pid: int) -> float:

@@ -20,7 +20,7 @@ STDERR_TAIL_BYTES = 4096
 READ_BYTES_MAX = 4 << 20
 """How much is read from one child before the others have their turn."""
 
-_THREADS_ONE = (
+THREADS_ONE = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -302,7 +302,7 @@ def _spawn(arguments: Sequence[str], link: int, arena: int, stderr: int) -> subp
     """Start a child: never forked from this process's memory, in a session of its own, with one thread each."""
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "zgrid.roles.child"]
     command += [f"--link={link}", f"--arena={arena}", f"--parent={os.getpid()}", *arguments]
-    environment = os.environ | dict.fromkeys(_THREADS_ONE, "1") | _QUIET
+    environment = os.environ | dict.fromkeys(THREADS_ONE, "1") | _QUIET
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
