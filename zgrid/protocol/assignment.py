@@ -18,6 +18,10 @@ CHUNK_JOBS_MAX = BATCH_JOBS_MAX
 """As many null jobs as come in one message take 2 ms: whatever is paid for each chunk is then paid seldom."""
 
 
+WAIT_MS_MAX = 10**14
+"""Longest that a job is said to have waited (3,000 years): results name that time and ours, in a field up to 10^15."""
+
+
 class Batch:
     """Jobs that came in one message, in columns. ``token``: the number of its first job among all that ever came."""
 
@@ -42,7 +46,7 @@ class Batch:
         self.uris = jobs.uris
         self.sizes = jobs.sizes
         self.mtimes_ns = jobs.mtimes_ns
-        self.waits = jobs.waits
+        self.waits = jobs.waits if max(jobs.waits) <= WAIT_MS_MAX else [min(wait, WAIT_MS_MAX) for wait in jobs.waits]
         self.images: tuple[Frame, ...] = jobs.images
 
     def keys_of(self, start: int, stop: int) -> bytes:

@@ -124,6 +124,8 @@ def _read(config: Path) -> dict[str, Any]:
         raise SettingsError(f"the file of settings {config} cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise SettingsError(f"{config} is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{config} is not TOML: it nests too deeply") from None
 
 
 def _refuse_unknown(table: Mapping[str, object], known: set[str], where: str) -> None:

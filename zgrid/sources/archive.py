@@ -112,12 +112,14 @@ class ZipArchive:
     def members(self, size_bytes_max: int) -> Iterator[Member]:
         """List the files in it; folders are left out."""
         for info in self._zip.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):
                 head, trouble = self._head(info, size_bytes_max)
                 yield Member(info.filename, info.file_size, _zip_time_ns(info), head, trouble)
 
     def _head(self, info: zipfile.ZipInfo, size_bytes_max: int) -> tuple[bytes, str | None]:
         """Return a member's first bytes and None, or nothing and why it cannot be an image of ours."""
+        if not info.filename:
+            return b"", "has no name"
         if info.flag_bits & 0x1:
             return b"", "is encrypted"
         if stat.S_ISLNK(info.external_attr >> 16):
@@ -190,6 +192,15 @@ def _zip_time_ns(info: zipfile.ZipInfo) -> int:
         return 0
 
 
+def _tar_time_ns(info: tarfile.TarInfo) -> int:
+    """Return a member's time; 0 for one that is no time, or that does not fit where times are kept (64 bits)."""
+    try:
+        time_ns = round(info.mtime * 1e9)
+    except (ValueError, OverflowError):  # an extended header may say nan or inf
+        return 0
+    return time_ns if abs(time_ns) < 1 << 63 else 0
+
+
 class TarArchive:
     """A tar, plain or compressed, read forwards.
 
@@ -221,7 +232,7 @@ class TarArchive:
             if info.isreg():
                 trouble = f"has {info.size} bytes, more than {size_bytes_max}" if info.size > size_bytes_max else None
                 head = self._bytes(info, content.HEAD_BYTES) if trouble is None else b""
-                yield Member(info.name, info.size, round(info.mtime * 1e9), head, trouble)
+                yield Member(info.name, info.size, _tar_time_ns(info), head, trouble)
 
     def read(self, name: str, size: int | None, size_bytes_max: int) -> bytes:
         """Return the bytes of one member; of several with one name, that of the ``size`` looked for."""

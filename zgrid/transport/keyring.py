@@ -232,7 +232,7 @@ def _read(path: Path, *, secret: bool) -> dict[str, Any]:
         raise SettingsError(f"{path} could be changed by others: chmod go-w {path}")
     try:
         table = tomllib.loads(data.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SettingsError(f"{path} is damaged, or no file of keys: fetch it anew from where it was made") from None
     if table.get("zgrid") != FORMAT:
         raise SettingsError(f"{path} is no file of keys that this zgrid knows: it begins with zgrid = {FORMAT}")

@@ -1,0 +1,92 @@
+"""What scripts/fuzz has found: each one a test with the smallest input that shows it."""
+
+import io
+import tarfile
+import zipfile
+from array import array
+
+import msgpack
+import pytest
+
+from zgrid.errors import SettingsError
+from zgrid.protocol import agent_effects as fx
+from zgrid.protocol.duty import Duty
+from zgrid.protocol.job import Offer
+from zgrid.protocol.messages import Jobs, Welcome
+from zgrid.protocol.wire import decode, encode
+from zgrid.roles.link import ChildError
+from zgrid.roles.report import read_report
+from zgrid.settings.load import load
+from zgrid.settings.tables import SinkSettings
+from zgrid.sources import scan
+from zgrid.transport.keyring import read_key
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+BOOT = b"bootboot"
+
+
+@pytest.mark.parametrize("mtime", ["inf", "-inf", "nan", "1e300", "-1e300", "1e10"])
+def test_tar_member_of_an_impossible_time(tmp_path, mtime):
+    """It was an OverflowError on the way, or a time that no ledger keeps; now the member has no time."""
+    file = tmp_path / "a.tar"
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in (("odd.png", {"mtime": mtime}), ("good.png", {"mtime": "1.5"})):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(PNG), headers
+            archive.addfile(info, io.BytesIO(PNG))
+    found = list(scan([str(file)]))
+    assert [type(one) for one in found] == [Offer, Offer]
+    assert [one.mtime_ns for one in found] == [0, 1_500_000_000]
+
+
+def test_zip_member_without_a_name(tmp_path):
+    """It was an IndexError of zipfile's on the way."""
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x", PNG)
+        archive.writestr("good.png", PNG)
+    data = file.read_bytes()
+    # A name of no bytes: its length is 0, and its one byte becomes the extra field's, which zipfile passes over.
+    at = data.index(b"PK\1\2")
+    central = data[:at] + data[at:].replace(b"\1\0\0\0\0\0\0\0", b"\0\0\1\0\0\0\0\0", 1)
+    assert central != data
+    file.write_bytes(central)
+    nameless, good = scan([str(file)])
+    assert nameless.reason == "has no name"
+    assert isinstance(good, Offer)
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "{a=" * 5000])
+def test_toml_that_nests_without_end(tmp_path, text):
+    """It was a RecursionError, from settings and from files of keys."""
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(SettingsError, match="is not TOML: it nests too deeply"):
+        load(SinkSettings, {}, file, {})
+    with pytest.raises(SettingsError, match="is damaged, or no file of keys"):
+        read_key(file)
+
+
+def test_jobs_that_have_waited_for_ever():
+    """A ventilator says of jobs that they waited for ages: the results were messages that no sink takes."""
+    duty = Duty("w", BOOT, "here", 1, 1)
+    duty.child_ready(0, {"null": "1"}, 0.0)
+    duty.received(0, Welcome(name="v", boot=BOOT, lane=1, address="tcp://*:1", sinks=["tcp://s:1"]), 0.0)
+    jobs = Jobs(
+        boot=BOOT, ledger=bytes(16), lane=1, chain="null", ttr_ms=1000, single=True, seqs=[1], attempts=[1], keys=bytes(16),
+        uris=["file:///a"], sizes=[1], mtimes_ns=[0], waits=[(1 << 63) - 1],
+    )  # fmt: skip
+    duty.work(0, jobs, 0.0)
+    effects = duty.returned(0, read_report([7, b"\0", bytes(8), bytes(8), []], memoryview(b""), 1), 1.0)
+    pushed = [effect.results for effect in effects if isinstance(effect, fx.Push)]
+    assert len(pushed) == 1
+    assert decode(encode(pushed[0])) == pushed[0]
+
+
+def test_child_whose_times_are_allowed_one_by_one():
+    """Together they made a report that the ventilator refuses, so that none of the jobs was ever settled."""
+    times = array("d", [6e14, 6e14]).tobytes()
+    header = msgpack.unpackb(msgpack.packb([7, b"\0\0", bytes(16), times, []]))
+    with pytest.raises(ChildError, match="its times are no times"):
+        read_report(header, memoryview(b""), 2)
