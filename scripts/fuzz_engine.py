@@ -20,7 +20,6 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -36,7 +35,8 @@ ATHERIS_MODULES = ["zgrid", "PIL", "zipfile", "tarfile", "tomllib"]
 
 def load(name: str) -> ModuleType:
     """Import a target's module; only then, so that the engine can watch what it imports."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests" / "sim")]
+    tests = ROOT / "tests" / ("grid" if name == "sockets" else "sim")
+    sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(tests)]
     import fuzz_targets  # noqa: PLC0415
 
     return fuzz_targets.load(name)
@@ -166,42 +166,28 @@ def with_atheris(name: str, folder: Path, seconds: float, seed: int) -> None:
     atheris.Fuzz()
 
 
-def with_hypothesis(name: str, folder: Path, seconds: float, seed: int) -> None:
-    """Attack a target with seeds changed by chance: less clever, and works wherever the tests do."""
-    from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415  only one engine is needed
-    from hypothesis import seed as seeded  # noqa: PLC0415
-    from hypothesis import strategies as st  # noqa: PLC0415
-
+def with_chance(name: str, folder: Path, seconds: float, seed: int) -> None:
+    """Attack a target with seeds changed by chance: less clever, and needs nothing but Python."""
     target = load(name)
     attack = Attack(target, folder, seconds)
     corpus = seed_files(target, folder)
     seeds = [file.read_bytes() for file in sorted(corpus.iterdir())]
     signal.signal(signal.SIGTERM, attack.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    quietly = settings(
-        max_examples=200, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
-    turn = 0
-
-    def one(data: bytes, number: int, changes: int) -> None:
-        rng = random.Random(number)
-        for _ in range(changes):
-            data = target.mutate(data, rng)[: target.BYTES_MAX]
-        if not attack.over():
-            attack.one(data)
-
+    rng = random.Random(seed)
     while not attack.over():
-        strategy = st.one_of(st.sampled_from(seeds), st.binary(max_size=200)), st.integers(0, 1 << 32), st.integers(0, 8)
-        round_of: Callable[[], None] = seeded(seed + turn)(quietly(given(*strategy)(one)))
-        round_of()
-        turn += 1
+        data = rng.choice(seeds) if rng.random() < 0.9 else rng.randbytes(rng.randrange(200))
+        for _ in range(rng.randrange(8)):
+            data = target.mutate(data, rng)
+        attack.one(data)
 
 
 def cover(name: str, folder: Path) -> None:
     """Print, as JSON, how much of each of the target's files its corpus reaches, lines and branches, in percent."""
     import coverage  # noqa: PLC0415  it need not be there
 
-    sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests" / "sim")]
+    tests = ROOT / "tests" / ("grid" if name == "sockets" else "sim")
+    sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(tests)]
     import fuzz_targets  # noqa: PLC0415
 
     files = [str(ROOT / file) for file in fuzz_targets.FILES[name]]
@@ -228,7 +214,7 @@ def main() -> None:
     """Do what the arguments say."""
     what, name, place = sys.argv[1:4]
     if what == "attack":
-        attack = with_atheris if sys.argv[6] == "atheris" else with_hypothesis
+        attack = with_atheris if sys.argv[6] == "atheris" else with_chance
         attack(name, Path(place), float(sys.argv[4]), int(sys.argv[5]))
     elif what == "cover":
         cover(name, Path(place))

@@ -8,7 +8,7 @@ from array import array
 import msgpack
 import pytest
 
-from zgrid.errors import SettingsError
+from zgrid.errors import SettingsError, SourceError
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.job import Offer
@@ -19,6 +19,7 @@ from zgrid.roles.report import read_report
 from zgrid.settings.load import load
 from zgrid.settings.tables import SinkSettings
 from zgrid.sources import scan
+from zgrid.sources.reader import Reader
 from zgrid.transport.keyring import read_key
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -54,6 +55,34 @@ def test_zip_member_without_a_name(tmp_path):
     nameless, good = scan([str(file)])
     assert nameless.reason == "has no name"
     assert isinstance(good, Offer)
+
+
+def test_zip_member_shorter_than_it_says(tmp_path):
+    """Its bytes are whole by their checksum, but fewer than the archive's table says: they were handed out."""
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.png", PNG)
+    data = bytearray(file.read_bytes())
+    at = data.index(b"PK\1\2")
+    data[at + 24 : at + 28] = (len(PNG) + 5).to_bytes(4, "little")
+    file.write_bytes(data)
+    (offer,) = scan([str(file)])
+    with Reader() as reader, pytest.raises(SourceError, match="the archive is damaged"):
+        reader.read(offer.uri, offer.size)
+
+
+def test_tar_whose_sparse_header_is_cut_short(tmp_path):
+    """It was an IndexError of tarfile's on the way."""
+    file = tmp_path / "a.tar"
+    info = tarfile.TarInfo("x.png")
+    info.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[386:410] = b"00000000001\0" * 2
+    block[482] = 1  # more of the header is in the next block, which is not there
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+    file.write_bytes(bytes(block[:512]) + b"7")
+    (passed,) = scan([str(file)])
+    assert passed.reason.startswith("is a damaged archive")
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "{a=" * 5000])

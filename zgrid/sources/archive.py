@@ -30,6 +30,7 @@ DAMAGED = (
     lzma.LZMAError,
     struct.error,
     EOFError,
+    IndexError,  # tarfile's, for a sparse header that is cut short
     ValueError,  # an impossible number in a header
     NotImplementedError,  # a way of compressing that Python does not have
     RuntimeError,  # zipfile's word for a wrong password
@@ -144,7 +145,10 @@ class ZipArchive:
         if info.flag_bits & 0x1:
             raise SourceError("is encrypted: unpack the archive and give the folder")
         with self._zip.open(info) as member:
-            return member.read()
+            data = member.read()
+        if len(data) != info.file_size:
+            raise zipfile.BadZipFile(f"a member of {info.file_size} bytes by its table has {len(data)}")
+        return data
 
     def close(self) -> None:
         """Let go of the file."""
