@@ -4,7 +4,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import random
 import tarfile
 import tempfile
@@ -41,7 +40,11 @@ def _zip(method: int, comment: bytes = b"") -> bytes:
 def _tar(form: int, headers: dict[str, str] | None = None) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form, pax_headers={"comment": "x"}) as archive:
-        for name, kind in (("a.png", tarfile.REGTYPE), ("b" * 90 + "/" + "c" * 60 + ".png", tarfile.REGTYPE), ("l", tarfile.SYMTYPE)):
+        for name, kind in (
+            ("a.png", tarfile.REGTYPE),
+            ("b" * 90 + "/" + "c" * 60 + ".png", tarfile.REGTYPE),
+            ("l", tarfile.SYMTYPE),
+        ):
             info = tarfile.TarInfo(name)
             info.type, info.size, info.linkname = kind, len(PNG) if kind == tarfile.REGTYPE else 0, "a.png"
             info.pax_headers = headers or {}
@@ -67,14 +70,20 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         key = rng.choice(("mtime", "size", "path", "linkpath", "GNU.sparse.map", "GNU.sparse.size", "uid"))
         return bytes(_odd(key, rng)) + data
     at = 512 * rng.randrange(max(1, len(out) // 512))
-    field, length = rng.choice(((0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155), (386, 60)))
+    field, length = rng.choice(
+        ((0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155), (386, 60))
+    )
     kind = rng.randrange(4)
     if kind == 0:
-        out[at + field : at + field + length] = mutate_bytes(bytes(out[at + field : at + field + length]), rng)[:length].ljust(length, b"\0")
+        out[at + field : at + field + length] = mutate_bytes(bytes(out[at + field : at + field + length]), rng)[
+            :length
+        ].ljust(length, b"\0")
     elif kind == 1:
         out[at + field] = rng.choice(b"01234567LKxgSDV\x80\xff")
     elif kind == 2:
-        out[at + 124 : at + 136] = rng.choice((b"7" * 11 + b"\0", b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7, b"\xff" * 12))
+        out[at + 124 : at + 136] = rng.choice(
+            (b"7" * 11 + b"\0", b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7, b"\xff" * 12)
+        )
     else:
         return mutate_bytes(data, rng)
     block = bytes(out[at : at + 512])
@@ -115,4 +124,4 @@ def attack(data: bytes) -> None:
                 assert len(reader.read(offer.uri, offer.size, offer.mtime_ns)) == offer.size
             except SourceError as error:
                 assert str(error)
-    assert sorted(os.listdir(FILE.parent)) == ["in"], "a file was unpacked"
+    assert [file.name for file in FILE.parent.iterdir()] == ["in"], "a file was unpacked"

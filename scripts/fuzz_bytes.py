@@ -9,7 +9,8 @@ import msgpack
 NUMBERS = (0, 1, -1, 2, 127, 128, 255, 256, 1023, 1024, 1025, 65535, 65536, (1 << 31) - 1, 1 << 31, (1 << 32) - 1,
     (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0.0, -0.5, 1e15, 1e16, 1e308, float("nan"), float("inf"), "", "a", "a\0b", "\u00e9" * 40, "x" * 5000, b"",
+    None, True, False, 0.0, -0.5, 1e15, 1e16, 1e308, float("nan"), float("inf"), "", "a", "a\0b", "\u00e9" * 40,
+    "x" * 5000, b"",
     bytes(8), bytes(16), bytes(32), b"\xff" * 33, [], {}, [[]], {"a": 1}, [1, 2, 3], [1] * 1025, *NUMBERS,
 )  # fmt: skip
 WORDS = (b"\0", b"\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\x80", b"PK\1\2", b"\xff\xd8")

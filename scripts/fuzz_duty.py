@@ -39,7 +39,8 @@ class World:
         self.duty = Duty("w", BOOT, "here", CHILDREN, 2)
         self.given: set[int] = set()
         self.happenings = (
-            self._anything, self._welcome, self._jobs, self._any_jobs, self._ready, self._returned, self._returned, self._died,
+            self._anything, self._welcome, self._jobs, self._any_jobs, self._ready, self._returned, self._returned,
+            self._died,
             self._observed, self._tick, self._rarely,
         )  # fmt: skip
 
@@ -68,7 +69,9 @@ class World:
 
     def _welcome(self) -> list[Any]:
         sinks = ["tcp://s:1", "tcp://s:2"][: 1 + self.tape.below(2)]
-        welcome = Welcome(name="v", boot=self.tape.one(BOOTS), lane=1 + self.tape.below(3), address="tcp://*:1", sinks=sinks)
+        welcome = Welcome(
+            name="v", boot=self.tape.one(BOOTS), lane=1 + self.tape.below(3), address="tcp://*:1", sinks=sinks
+        )
         return self.duty.received(self.tape.below(2), welcome, self.now)
 
     def _jobs(self) -> list[Any]:

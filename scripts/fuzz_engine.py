@@ -9,6 +9,7 @@ target's ``memory_mib_max``, or kills the process. What was found is kept as fil
 the shortest input first seen there.
 """
 
+import atexit
 import hashlib
 import json
 import mmap
@@ -16,10 +17,13 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -33,8 +37,18 @@ ATHERIS_MODULES = ["zgrid", "PIL", "zipfile", "tarfile", "tomllib"]
 """What is instrumented, so that the fuzzer sees which branches an input takes."""
 
 
+SCRATCH = Path(tempfile.mkdtemp(prefix="zgrid-fuzz-"))
+"""Where targets write what they want to be read."""
+
+
+def clean() -> None:
+    """Remove what the targets wrote."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
 def load(name: str) -> ModuleType:
     """Import a target's module; only then, so that the engine can watch what it imports."""
+    tempfile.tempdir = str(SCRATCH)
     tests = ROOT / "tests" / ("grid" if name == "sockets" else "sim")
     sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(tests)]
     import fuzz_targets  # noqa: PLC0415
@@ -149,6 +163,7 @@ def with_atheris(name: str, folder: Path, seconds: float, seed: int) -> None:
         attack.one(data)
         if attack.over():
             sys.stdout.flush()
+            clean()
             os._exit(0)  # libFuzzer has no other way to be told
 
     def mutate(data: bytes, size_max: int, number: int) -> bytes:
@@ -159,7 +174,8 @@ def with_atheris(name: str, folder: Path, seconds: float, seed: int) -> None:
 
     arguments = [
         "fuzz", f"-seed={seed}", f"-artifact_prefix={folder / 'found'}/", f"-timeout={HANG_S}", "-rss_limit_mb=4096",
-        "-malloc_limit_mb=4096", "-handle_term=0", "-handle_int=0", f"-max_len={target.BYTES_MAX}", "-print_final_stats=0",
+        "-malloc_limit_mb=4096", "-handle_term=0", "-handle_int=0", f"-max_len={target.BYTES_MAX}",
+        "-print_final_stats=0",
         "-verbosity=0", "-close_fd_mask=0", str(corpus),
     ]  # fmt: skip
     atheris.Setup(arguments, one, custom_mutator=mutate)
@@ -196,10 +212,8 @@ def cover(name: str, folder: Path) -> None:
     target = load(name)
     until = time.monotonic() + COVER_S_MAX
     for file in sorted((folder / "corpus").iterdir()):
-        try:
+        with suppress(Exception):  # what is at fault has been told
             target.attack(file.read_bytes())
-        except Exception:  # noqa: BLE001, S110  what is at fault has been told
-            pass
         if time.monotonic() > until:
             break
     watching.stop()
@@ -212,6 +226,7 @@ def cover(name: str, folder: Path) -> None:
 
 def main() -> None:
     """Do what the arguments say."""
+    atexit.register(clean)
     what, name, place = sys.argv[1:4]
     if what == "attack":
         attack = with_atheris if sys.argv[6] == "atheris" else with_chance

@@ -21,7 +21,8 @@ def seeds() -> list[bytes]:
     """Return JPEG files of the usual kinds: samplings, progressive, grey, CMYK, restart markers, EXIF."""
     return [
         saved("JPEG", quality=90), saved("JPEG", quality=90, subsampling=0), saved("JPEG", subsampling=1, quality=80),
-        saved("JPEG", progressive=True), saved("JPEG", "L"), saved("JPEG", "CMYK"), saved("JPEG", restart_marker_blocks=1),
+        saved("JPEG", progressive=True), saved("JPEG", "L"), saved("JPEG", "CMYK"), saved("JPEG",
+        restart_marker_blocks=1),
         saved("JPEG", exif=exif(3), optimize=True),
     ]  # fmt: skip
 

@@ -11,7 +11,17 @@ from fuzz_bytes import mutate_bytes
 
 from zgrid.errors import SettingsError
 from zgrid.protocol.wire import decode, encode
-from zgrid.transport.keyring import Key, Member, grid_of, members_of, read_key, read_list, roster_of, write_key, write_list
+from zgrid.transport.keyring import (
+    Key,
+    Member,
+    grid_of,
+    members_of,
+    read_key,
+    read_list,
+    roster_of,
+    write_key,
+    write_list,
+)
 
 BYTES_MAX = 4096
 MEMORY_MIB_MAX = 64
@@ -20,8 +30,10 @@ FILE = FOLDER / "w1.key"
 PUBLIC, SECRET = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
 """The pair that ZeroMQ's own description of CURVE shows: nobody's secret."""
 LINES = ('name = ""', "name = 1", "role = 'worker'", 'role = "nobody"', "at = 1", "at = [1]", 'at = ["tcp://x:1"]',
-    "calls = 1", "calls = [1]", "allowed = 1", "[[calls]]", "[[allowed]]", "[allowed]", 'since = "x"', "since = 1979-05-27",
-    "zgrid = 2", "zgrid = true", f'public = "{SECRET}"', "x = " + "[" * 2000, 'public = "\\u00e9"', 'grid = "y"')  # fmt: skip
+    "calls = 1", "calls = [1]", "allowed = 1", "[[calls]]", "[[allowed]]", "[allowed]", 'since = "x"',
+    "since = 1979-05-27",
+    "zgrid = 2", "zgrid = true", f'public = "{SECRET}"', "x = " + "[" * 2000, 'public = "\\u00e9"', 'grid = "y"',
+)  # fmt: skip
 
 
 def seeds() -> list[bytes]:

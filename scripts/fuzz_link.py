@@ -27,7 +27,9 @@ def seeds() -> list[bytes]:
     full, plain = Report(), Report()
     plain.keep_plainly(0.5, 1.5)
     plain.keep_plainly(0.5, 1.5)
-    full.add(Row(0, None, 4, 3, "JPEG", bytes(32), pack_notes({"faces": [{"box": [1, 2, 3, 4]}]}), "image/png", b"png"), 1, 2)
+    full.add(
+        Row(0, None, 4, 3, "JPEG", bytes(32), pack_notes({"faces": [{"box": [1, 2, 3, 4]}]}), "image/png", b"png"), 1, 2
+    )
     full.add(Row(2, "no image", digest=bytes(32)), 1, 2)
     full.keep_plainly(0.1, 0.2)
     said = [

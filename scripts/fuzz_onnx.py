@@ -19,7 +19,9 @@ def seeds() -> list[bytes]:
     """Return a graph with an input, an output and a value between them, and fields of every kind."""
     shape = field(2, b"".join(field(1, bytes((8, size))) for size in (1, 3, 120, 120)))
     value = field(1, b"input") + field(2, field(1, bytes((8, 1)) + shape))
-    graph = field(11, value) + field(12, value) + field(13, value) + bytes((8, 5, 17)) + bytes(8) + bytes((29,)) + bytes(4)
+    graph = (
+        field(11, value) + field(12, value) + field(13, value) + bytes((8, 5, 17)) + bytes(8) + bytes((29,)) + bytes(4)
+    )
     return [field(7, field(12, value)), bytes((8, 8)) + field(2, b"made by hand") + _long(7, graph), b""]
 
 

@@ -18,8 +18,10 @@ MEMORY_MIB_MAX = 64
 FILE = Path(tempfile.mkdtemp(prefix="zgrid-fuzz-")) / "zgrid.toml"
 MODELS = tuple(ROLES.values())
 SKELETONS = Path(__file__).resolve().parent.parent / "systemd"
-TEXTS = ("", "x", "-1", "0", "1e9", "99999999999999999999999", "tcp://*:5550", "tcp://[::1]:70000", "ipc://x", "5600-5999",
-    "9-1", "true", "1h", "10 MB", "1.5GiB", "nan", "faces:x=1", "faces highlight:width_px=4", "\u00e9", "'a", "1970-13-99")  # fmt: skip
+TEXTS = ("", "x", "-1", "0", "1e9", "99999999999999999999999", "tcp://*:5550", "tcp://[::1]:70000", "ipc://x",
+    "5600-5999",
+    "9-1", "true", "1h", "10 MB", "1.5GiB", "nan", "faces:x=1", "faces highlight:width_px=4", "\u00e9", "'a",
+    "1970-13-99")  # fmt: skip
 
 
 def seeds() -> list[bytes]:
@@ -29,8 +31,14 @@ def seeds() -> list[bytes]:
     out = [bytes((role, 0)) + file.encode() for role in range(len(MODELS)) for file in files]
     for role, model in enumerate(MODELS):
         names = list(model.model_fields)
-        out += [bytes((role, 0)) + "\n".join(f'{name} = "x"' for name in names[at : at + 3]).encode() for at in range(0, len(names), 3)]
-        out += [bytes((role, 1)) + "\n".join(f"{variable_of(name)}=1" for name in names[at : at + 3]).encode() for at in range(0, len(names), 3)]
+        out += [
+            bytes((role, 0)) + "\n".join(f'{name} = "x"' for name in names[at : at + 3]).encode()
+            for at in range(0, len(names), 3)
+        ]
+        out += [
+            bytes((role, 1)) + "\n".join(f"{variable_of(name)}=1" for name in names[at : at + 3]).encode()
+            for at in range(0, len(names), 3)
+        ]
     return out
 
 
@@ -45,7 +53,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         name = rng.choice(list(rng.choice(MODELS).model_fields))
     odd = rng.choice(VALUES)
     text = rng.choice(TEXTS)
-    value = rng.choice((repr(odd), f'"{text}"', text, f'["{text}"]', f'["{text}", 1]', "{}", "[[]]", "[" * 2000, "1979-05-27"))
+    value = rng.choice(
+        (repr(odd), f'"{text}"', text, f'["{text}"]', f'["{text}", 1]', "{}", "[[]]", "[" * 2000, "1979-05-27")
+    )
     lines[at] = f"{variable_of(name)}={text}" if data[1] % 2 else f"{name} = {value}"
     return data[:2] + "\n".join(lines).encode(errors="replace")
 

@@ -18,7 +18,7 @@ import photographs
 import zmq
 from fuzz_bytes import mutate_bytes, mutate_packed
 from fuzz_wire import vectors
-from harness import Grid
+from harness import Grid, free_port
 from strangers import ZMTP, listening_ports
 
 from zgrid.transport.keyring import read_key
@@ -29,11 +29,13 @@ GROWTH_MIB_MAX = 96
 JOBS = 20
 WARM_INPUTS = 20
 STATUS_MS = 30_000
+PATIENCE_S = 30.0
 RAW, DEALER, PUSH, PULL, STRANGER, MEMBER, AS_VENTILATOR, AS_LANE = WAYS = range(8)
 KINDS = {DEALER: zmq.DEALER, PUSH: zmq.PUSH, PULL: zmq.PULL, STRANGER: zmq.DEALER, MEMBER: zmq.DEALER}
 CURVE = b"\xff" + bytes(7) + b"\x01\x7f\x03\x00CURVE" + bytes(15) + b"\0" + bytes(31)
 RAW_SEEDS = (b"", b"\xff", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ZMTP, ZMTP[:10], ZMTP + b"\x04\xff" + bytes(60), CURVE,
-    CURVE + b"\x04\xc8\x05HELLO" + bytes(194), ZMTP + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\6DEALER", b"\x16\x03\x01\x02\0")  # fmt: skip
+    CURVE + b"\x04\xc8\x05HELLO" + bytes(194), ZMTP + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\6DEALER",
+    b"\x16\x03\x01\x02\0")  # fmt: skip
 
 
 def pack(packets: list[bytes]) -> bytes:
@@ -79,16 +81,23 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="zgrid-fuzz-"))
         self.context = zmq.Context()
         self.router, self.lane = self._bound(zmq.ROUTER), self._bound(zmq.PUSH)
-        self.grids = [self._grid("open", with_keys=False), self._grid("closed", with_keys=True)]
+        self.grids: list[Any] = []
         self.workers: list[bytes] = []
+        self.inputs = 0
+        self.warm: dict[str, float] = {}
+        self.now: dict[str, float] = {}
+        self.ports: list[tuple[Any, int]] = []
+
+    def begin(self) -> None:
+        """Start all of it."""
+        self._grid("open", with_keys=False)
+        self._grid("closed", with_keys=True)
         self.ports = [
             (grid, port)
             for grid in self.grids
             for process in grid.processes.values()
             for port in sorted(listening_ports(process.popen.pid))
         ]
-        self.inputs = 0
-        self.warm: dict[str, float] = {}
 
     def _bound(self, kind: int) -> Any:
         bound = self.context.socket(kind)
@@ -96,21 +105,21 @@ class World:
         bound.bind("tcp://127.0.0.1:*")
         return bound
 
-    def _grid(self, name: str, *, with_keys: bool) -> Any:
+    def _grid(self, name: str, *, with_keys: bool) -> None:
         folder = self.folder / name
         folder.mkdir()
         photographs.tiny(folder / "in", JOBS)
         grid = Grid(folder)
+        self.grids.append(grid)
         settings, false = {}, [self.router.last_endpoint.decode()]
         if with_keys:
             self._enroll(grid, folder / "keys")
             settings, false = {"keys": folder / "keys"}, []
-        grid.sink(metrics_port=0, **self._key(settings, "sink"))
+        grid.sink(metrics=f"127.0.0.1:{free_port()}", **self._key(settings, "sink"))
         grid.ventilator(folder / "in", filter=["null"], **settings)
         grid.worker(to=[grid.address, *false], **self._key(settings, "w1"))
         grid.until_joined("w1")
         grid.until_settled(JOBS)
-        return grid
 
     @staticmethod
     def _key(settings: dict[str, Any], name: str) -> dict[str, Any]:
@@ -191,14 +200,28 @@ class World:
             for name, process in grid.processes.items():
                 pages = int(Path(f"/proc/{process.popen.pid}/statm").read_text().split()[1])
                 here, mib = f"{grid.folder.name} {name}", pages * os.sysconf("SC_PAGESIZE") / (1 << 20)
+                self.now[here] = mib
                 if self.inputs <= WARM_INPUTS:
                     self.warm[here] = max(mib, self.warm.get(here, 0.0))
                 grown = mib - self.warm[here]
                 assert grown < GROWTH_MIB_MAX, f"{here} has grown by {grown:.0f} MiB"
 
+    def until_well(self) -> None:
+        """Check, again if need be: a worker that was told that its lane is gone is back within a second or two."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.check()
+            except AssertionError:
+                is_dead = not all(one.alive for grid in self.grids for one in grid.processes.values())
+                if is_dead or time.monotonic() > until:
+                    raise
+
     def told(self) -> str:
-        """Return how large the roles are and were, for whoever looks at the log."""
-        return ", ".join(f"{name} {mib:.0f} MiB" for name, mib in self.warm.items())
+        """Return how large the roles were when warm and are now, and what they refused, for whoever looks at the log."""
+        sizes = ", ".join(f"{name} {mib:.0f} -> {self.now[name]:.0f} MiB" for name, mib in self.warm.items())
+        doors = [grid.status(at, STATUS_MS)["door"] for grid in self.grids for at in (grid.address, grid.sink_address)]
+        return f"{self.inputs} inputs; {sizes}; doors {doors}"
 
     def end(self) -> None:
         """End all of it."""
@@ -215,7 +238,10 @@ def close() -> None:
     """End the grids, if there are any."""
     while _WORLDS:
         world = _WORLDS.pop()
-        print(world.told(), flush=True)
+        try:
+            print(world.told(), flush=True)
+        except Exception as error:  # noqa: BLE001  one that has ended tells nothing
+            print(f"no answer at the end: {error}", flush=True)
         world.end()
 
 
@@ -224,21 +250,14 @@ atexit.register(close)
 
 def attack(data: bytes) -> None:
     """Throw the packets, and look whether all is well; if not, the next input gets new grids."""
-    if not _WORLDS:
-        _WORLDS.append(World())
-    world = _WORLDS[0]
     try:
+        if not _WORLDS:
+            _WORLDS.append(World())
+            _WORLDS[0].begin()
+        world = _WORLDS[0]
         for packet in unpack(data):
             world.throw(packet)
-        until = time.monotonic() + 30.0
-        while True:
-            try:
-                world.check()
-                return
-            except AssertionError:
-                # A worker that was told that its lane is gone is back within a second or two.
-                if time.monotonic() > until or not all(one.alive for grid in world.grids for one in grid.processes.values()):
-                    raise
+        world.until_well()
     except BaseException:
         close()
         raise

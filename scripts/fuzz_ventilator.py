@@ -51,7 +51,8 @@ class World:
         self.refills: list[fx.Refill] = []
         self.sent_most = 0
         self.happenings = (
-            self._anything, self._to_its_lane, self._from_sink, self._lane_news, self._hello, self._honest_report, self._tick,
+            self._anything, self._to_its_lane, self._from_sink, self._lane_news, self._hello, self._honest_report,
+            self._tick,
             self._sink_arrives, self._accept, self._sink_welcome, self._ack, self._refill, self._rest,
         )  # fmt: skip
 
@@ -127,7 +128,14 @@ class World:
     def _hello(self) -> list[Any]:
         """A worker comes, and its lane is made and connected."""
         peer = self._peer()
-        hello = Hello(role="worker", name="w", boot=BOOT, host="here", procs=1 + self.tape.below(4), filters={"null": "1", "faces": "1"})
+        hello = Hello(
+            role="worker",
+            name="w",
+            boot=BOOT,
+            host="here",
+            procs=1 + self.tape.below(4),
+            filters={"null": "1", "faces": "1"},
+        )
         effects = self.machine.received(peer, hello, self.now)
         lane = self.machine.peers[peer]
         self.perform(effects)
@@ -183,8 +191,10 @@ class World:
         if not self.refills:
             return []
         refill = self.refills.pop(0)
-        rows = [row for row in self.rows.values() if row.chain == refill.chain and (row.priority, row.seq) > refill.after]
-        rows.sort(key=lambda row: (row.priority, row.seq))
+        rows = [row for row in self.rows.values() if row.chain == refill.chain]
+        rows = sorted(
+            (row for row in rows if (row.priority, row.seq) > refill.after), key=lambda row: (row.priority, row.seq)
+        )
         exhausted = len(rows) < refill.limit
         return self.delivery.loaded(refill.chain, rows[: refill.limit], self.now, exhausted=exhausted)
 

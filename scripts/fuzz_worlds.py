@@ -29,7 +29,8 @@ def jobs_of(seqs: Sequence[int], *, lane: int, single: bool, ledger: bytes, boot
     """Return a message of jobs by reference."""
     count = len(seqs)
     return Jobs(
-        boot=boot, ledger=ledger, lane=lane, chain="null", ttr_ms=1000, single=single, seqs=list(seqs), attempts=[1] * count,
+        boot=boot, ledger=ledger, lane=lane, chain="null", ttr_ms=1000, single=single, seqs=list(seqs),
+        attempts=[1] * count,
         keys=b"".join(map(key_of, seqs)), uris=["file:///a"] * count, sizes=[1] * count, mtimes_ns=[0] * count,
         waits=[0] * count,
     )  # fmt: skip

@@ -103,7 +103,8 @@ def test_jobs_that_have_waited_for_ever():
     duty.child_ready(0, {"null": "1"}, 0.0)
     duty.received(0, Welcome(name="v", boot=BOOT, lane=1, address="tcp://*:1", sinks=["tcp://s:1"]), 0.0)
     jobs = Jobs(
-        boot=BOOT, ledger=bytes(16), lane=1, chain="null", ttr_ms=1000, single=True, seqs=[1], attempts=[1], keys=bytes(16),
+        boot=BOOT, ledger=bytes(16), lane=1, chain="null", ttr_ms=1000, single=True, seqs=[1], attempts=[1],
+        keys=bytes(16),
         uris=["file:///a"], sizes=[1], mtimes_ns=[0], waits=[(1 << 63) - 1],
     )  # fmt: skip
     duty.work(0, jobs, 0.0)
