@@ -11,6 +11,7 @@ import shutil
 import socket
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ GROWTH_MIB_MAX = 96
 JOBS = 20
 WARM_INPUTS = 20
 STATUS_MS = 30_000
+SEND_MS = 200
+PORTS = 10
+"""How many ports the roles have together; one more or less makes no difference."""
 PATIENCE_S = 30.0
 RAW, DEALER, PUSH, PULL, STRANGER, MEMBER, AS_VENTILATOR, AS_LANE = WAYS = range(8)
 KINDS = {DEALER: zmq.DEALER, PUSH: zmq.PUSH, PULL: zmq.PULL, STRANGER: zmq.DEALER, MEMBER: zmq.DEALER}
@@ -56,8 +60,8 @@ def unpack(data: bytes) -> list[bytes]:
 def seeds() -> list[bytes]:
     """Return every golden vector, in each way and at each port, and the beginnings of handshakes."""
     said = [bytes([len(frames) - 2]) + frames[0] + frames[1] for frames in vectors()]
-    words = [pack([bytes((port, way)) + one for one in said]) for way in WAYS[1:] for port in range(6)]
-    return words + [pack([bytes((port, RAW)) + one for one in RAW_SEEDS]) for port in range(6)]
+    words = [pack([bytes((port, way)) + one for one in said]) for way in WAYS[1:] for port in range(PORTS)]
+    return words + [pack([bytes((port, RAW)) + one for one in RAW_SEEDS]) for port in range(PORTS)]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -69,7 +73,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif rng.random() < 0.3:
             packets[at] = packet[:2] + mutate_bytes(packet[2:], rng)[:4000]
         if rng.random() < 0.3:
-            packets[at] = bytes((rng.randrange(8), rng.randrange(len(WAYS)))) + packets[at][2:]
+            packets[at] = bytes((rng.randrange(PORTS), rng.randrange(len(WAYS)))) + packets[at][2:]
     rng.shuffle(packets)
     return pack(packets[:60])
 
@@ -86,14 +90,14 @@ class World:
         self.inputs = 0
         self.warm: dict[str, float] = {}
         self.now: dict[str, float] = {}
-        self.ports: list[tuple[Any, int]] = []
+        self.ports: list[tuple[Any, str, int]] = []
 
     def begin(self) -> None:
         """Start all of it."""
         self._grid("open", with_keys=False)
         self._grid("closed", with_keys=True)
         self.ports = [
-            (grid, port)
+            (grid, process.name, port)
             for grid in self.grids
             for process in grid.processes.values()
             for port in sorted(listening_ports(process.popen.pid))
@@ -102,6 +106,7 @@ class World:
     def _bound(self, kind: int) -> Any:
         bound = self.context.socket(kind)
         bound.linger = 0
+        bound.sndtimeo = SEND_MS
         bound.bind("tcp://127.0.0.1:*")
         return bound
 
@@ -141,7 +146,7 @@ class World:
         """Send one packet where it belongs."""
         if len(packet) < 2:
             return
-        grid, port = self.ports[packet[0] % len(self.ports)]
+        grid, role, port = self.ports[packet[0] % len(self.ports)]
         way, rest = packet[1] % len(WAYS), packet[2:]
         frames = [rest[1:5], rest[5:], *([b"x"] * (rest[0] if rest else 0))]
         if way == RAW:
@@ -150,12 +155,12 @@ class World:
             while self.router.poll(0):
                 self.workers = [self.router.recv_multipart()[0]]
             for worker in self.workers:
-                self.router.send_multipart([worker, *frames], zmq.DONTWAIT)
+                self.router.send_multipart([worker, *frames])
         elif way == AS_LANE:
             if self.lane.poll(0, zmq.POLLOUT):
-                self.lane.send_multipart(frames, zmq.DONTWAIT)
+                self.lane.send_multipart(frames)
         else:
-            self._peer(grid, port, way, frames)
+            self._peer(grid, role, port, way, frames)
 
     @staticmethod
     def _raw(port: int, data: bytes) -> None:
@@ -167,22 +172,24 @@ class World:
         except OSError:
             return
 
-    def _peer(self, grid: Any, port: int, way: int, frames: list[bytes]) -> None:
+    def _peer(self, grid: Any, role: str, port: int, way: int, frames: list[bytes]) -> None:
         peer = self.context.socket(KINDS[way])
-        peer.linger = 50
-        key = grid.key
+        peer.linger = 1000  # in the background, for a handshake takes its time
+        peer.sndtimeo = SEND_MS
+        keys = grid.folder / "keys"
+        server = read_key(keys / f"{role}.key").public.encode() if grid.key else zmq.curve_keypair()[0]
         if way == STRANGER:
             peer.curve_publickey, peer.curve_secretkey = zmq.curve_keypair()
-            peer.curve_serverkey = (key.calls[0].public if key else zmq.curve_keypair()[0].decode()).encode()
-        elif way == MEMBER and key:
-            own = read_key(grid.folder / "keys" / "w1.key")
+            peer.curve_serverkey = server
+        elif way == MEMBER and grid.key:
+            own = read_key(keys / "w1.key")
             peer.curve_publickey, peer.curve_secretkey = own.public.encode(), own.secret.encode()
-            peer.curve_serverkey = own.calls[0].public.encode()
+            peer.curve_serverkey = server
         elif KINDS[way] == zmq.DEALER:
             peer.routing_id = b"fuzzfuzz"
         peer.connect(f"tcp://127.0.0.1:{port}")
         if KINDS[way] != zmq.PULL and peer.poll(20, zmq.POLLOUT):
-            peer.send_multipart(frames, zmq.DONTWAIT)
+            peer.send_multipart(frames)
         peer.close()
 
     # -- looking
@@ -218,7 +225,7 @@ class World:
                     raise
 
     def told(self) -> str:
-        """Return how large the roles were when warm and are now, and what they refused, for whoever looks at the log."""
+        """Return how large the roles were when warm and are now, and whom they refused, for a look at the log."""
         sizes = ", ".join(f"{name} {mib:.0f} -> {self.now[name]:.0f} MiB" for name, mib in self.warm.items())
         doors = [grid.status(at, STATUS_MS)["door"] for grid in self.grids for at in (grid.address, grid.sink_address)]
         return f"{self.inputs} inputs; {sizes}; doors {doors}"
@@ -256,7 +263,8 @@ def attack(data: bytes) -> None:
             _WORLDS[0].begin()
         world = _WORLDS[0]
         for packet in unpack(data):
-            world.throw(packet)
+            with suppress(zmq.Again):  # who listens may have hung up on us, or takes no more
+                world.throw(packet)
         world.until_well()
     except BaseException:
         close()

@@ -6,9 +6,13 @@ import zipfile
 from array import array
 
 import msgpack
+import numpy as np
+import PIL.Image
 import pytest
 
 from zgrid.errors import SettingsError, SourceError
+from zgrid.filters.jpeg_blocks import draw, read_components
+from zgrid.filters.lines import Patch
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.duty import Duty
 from zgrid.protocol.job import Offer
@@ -83,6 +87,18 @@ def test_tar_whose_sparse_header_is_cut_short(tmp_path):
     file.write_bytes(bytes(block[:512]) + b"7")
     (passed,) = scan([str(file)])
     assert passed.reason.startswith("is a damaged archive")
+
+
+def test_jpeg_whose_samples_span_two_and_three_pixels():
+    """Sampling factors of 6, 3 and 2 divide each other and are more than the four that there are: a ValueError."""
+    out = io.BytesIO()
+    PIL.Image.new("RGB", (24, 16)).save(out, "JPEG", quality=90)
+    data = bytearray(out.getvalue())
+    at = data.index(b"\xff\xc0")
+    for component, factor in enumerate((6, 3, 2)):
+        data[at + 11 + 3 * component] = factor << 4 | factor
+    assert read_components(bytes(data)) is None
+    assert draw(bytes(data), [Patch(0, 0, np.full((9, 9, 4), 255, np.uint8))]) is None
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "{a=" * 5000])

@@ -27,6 +27,8 @@ _SIDE = 8
 _QUANTISATION, _SCAN, _ADOBE = 0xDB, 0xDA, 0xEE
 _FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive, which libjpeg-turbo knows."""
+_FACTOR_MAX = 4
+"""Most samples of a component in each direction of a unit (T.81, B.2.2). Up to it, spans of pixels divide each other."""
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
 
@@ -215,7 +217,9 @@ def _is_brightness_first(frame: bytes, transform: int | None) -> bool:
 def _components(frame: bytes, tables: dict[int, tuple[int, ...]]) -> list[Component] | None:
     """Return the components of a frame; None when a table is missing or a sample spans no whole number of pixels."""
     across, down = [frame[at] >> 4 for at in (7, 10, 13)], [frame[at] & 15 for at in (7, 10, 13)]
-    if 0 in across + down or any(max(one) % each for one in (across, down) for each in one):
+    if not all(1 <= factor <= _FACTOR_MAX for factor in across + down):
+        return None
+    if any(max(one) % each for one in (across, down) for each in one):
         return None
     if any(frame[at] not in tables for at in (8, 11, 14)):
         return None
