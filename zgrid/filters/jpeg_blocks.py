@@ -28,7 +28,7 @@ _QUANTISATION, _SCAN, _ADOBE = 0xDB, 0xDA, 0xEE
 _FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive, which libjpeg-turbo knows."""
 _FACTOR_MAX = 4
-"""Most samples of a component in each direction of a unit (T.81, B.2.2). Up to it, spans of pixels divide each other."""
+"""Most samples of a component in each direction of a unit (T.81, B.2.2). Up to it, the spans divide each other."""
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
 
