@@ -6,6 +6,7 @@ from typing import Any
 
 from zgrid.log import Event, Log
 from zgrid.protocol import effects as fx
+from zgrid.protocol.delivery import REVIEW_MS
 from zgrid.protocol.job import State
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
@@ -35,6 +36,8 @@ class Entries:
         self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
         self._remembered_ms: int | None = None
         self._set_by_ms = 0
+        self._waking = False
+        self._reviewing = False
 
     def performers(self) -> dict[type, Callable[[Any], None]]:
         """Return who performs which effect."""
@@ -110,11 +113,18 @@ class Entries:
         """Read which jobs were closed without a result, for sinks to be asked about them.
 
         They are dated by the wall clock: where somebody has set it, by so much more is looked back.
+        While one that is made every few seconds waits for a full disk, no other such one is entered.
         """
+        periodic = effect.within_ms == REVIEW_MS
+        if periodic and self._reviewing:
+            return
+        self._reviewing = self._reviewing or periodic
         wall = wall_ms()
         self._set_by_ms = max(self._set_by_ms, abs(wall - self.due_clock.now_ms()))
 
         def read() -> None:
+            if periodic:
+                self._reviewing = False
             jobs = self._ledger.aside(wall - effect.within_ms - self._set_by_ms, effect.limit)
             if jobs:
                 self._do(self._machine.delivery.reviewed(jobs))
@@ -122,9 +132,13 @@ class Entries:
         self._books.read(read)
 
     def wake_delayed(self) -> None:
-        """Have jobs whose delay is over made ready."""
+        """Have jobs whose delay is over made ready; what was entered for that may wait for a full disk."""
+        if self._waking:
+            return
+        self._waking = True
 
         def accepted(rows: list[Row]) -> None:
+            self._waking = False
             if rows:
                 self._do(self._machine.delivery.accepted(rows, clock_now()))
 
