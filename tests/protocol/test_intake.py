@@ -1,5 +1,8 @@
 """When a sink stores what has come, and what it says of what it has not stored yet."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import GATHER_JOBS, GATHER_TIMES_MAX, Intake, Lookup, Store
 from zgrid.protocol.messages import Ask, Hello, Holds, Results
@@ -84,3 +87,36 @@ def test_what_is_held_is_told():
     assert (lookup.held, lookup.seqs) == ([1, 2], [3, 4])
     machine.results(results(4), 1.0)  # while it is looked up
     assert machine.looked_up(lookup, set()) == [Reply(b"v", Holds(ledger=LEDGER, held=[1, 2, 4], unknown=[3]))]
+
+
+class Counted(list[int]):
+    """Numbers of jobs that count how often somebody goes through them."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        """Go through them."""
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_many_questions_cost_one_look() -> None:
+    """However often is asked what is here, it is gone through once, and again when results came or were stored."""
+    machine = intake()
+    machine.received(b"v", Hello(role="ventilator", name="v", boot=b"V" * 8, host="h", ledger=LEDGER), 0.0)
+    mine = Counted([1, 2])
+    machine.results(replace(results(1, 2), seqs=mine), 1.0)
+    ask = Ask(ledger=LEDGER, seqs=[1, 2, 3], keys=bytes(48))
+
+    def held() -> list[list[int]]:
+        mine.walks = 0
+        return [effect.held for _ in range(20) for effect in machine.received(b"v", ask, 1.0) if type(effect) is Lookup]
+
+    assert (held(), mine.walks) == ([[1, 2]] * 20, 1)
+    machine.store_failed("the disk is full", 1.0)
+    assert held() == [[1, 2]] * 20
+    machine.results(results(3), 1.0)
+    assert (held(), mine.walks) == ([[1, 2, 3]] * 20, 1)
+    machine.tick(5.0)
+    machine.stored(0, 5.0)
+    assert held() == [[]] * 20

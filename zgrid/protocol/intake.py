@@ -81,6 +81,7 @@ class Intake:
         self._pause_s = FAILED_AGAIN_S
         self._leaves_at: float | None = None
         self._answered: set[bytes] = set()
+        self._here: dict[bytes, set[int]] | None = None
 
     @property
     def full(self) -> bool:
@@ -157,6 +158,7 @@ class Intake:
     def results(self, message: Results, now: float) -> list[Effect]:
         """Results came from a worker."""
         size = _size(message)
+        self._here = None
         self._waiting.append(Arrived(now, size, message))
         self._waiting_jobs += len(message.seqs)
         self.held_bytes += size
@@ -173,6 +175,7 @@ class Intake:
         jobs = sum(map(len, seqs.values()))
         self.counts["stored"] += jobs - duplicates
         self._storing = []
+        self._here = None
         self._stored_at = now
         self._pace(jobs)
         effects: list[Effect] = []
@@ -247,10 +250,14 @@ class Intake:
     def _held(self, ledger: bytes) -> set[int]:
         """Return the numbers of a ledger's jobs whose results are here and not stored.
 
-        Only an ASK needs it; to keep count of them cost each result more than all else that is done here.
+        Only an ASK needs it; to keep count of them cost each result more than all else that is done here. Many ASKs
+        come at once when much is here, so what was found for one is good until results come or are stored.
         """
-        here = (arrived.message for arrived in (*self._storing, *self._waiting))
-        return {seq for message in here if message.ledger == ledger for seq in message.seqs}
+        if self._here is None:
+            self._here = {}
+            for arrived in (*self._storing, *self._waiting):
+                self._here.setdefault(arrived.message.ledger, set()).update(arrived.message.seqs)
+        return self._here.get(ledger, set())
 
 
 def _size(message: Results) -> int:
