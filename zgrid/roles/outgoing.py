@@ -62,12 +62,15 @@ class Outgoing:
 
     def push_loaded(self) -> None:
         """Push the batches that are loaded by now, and say which of their images could not be read."""
-        for loaded in self._loader.take():
+        ready = self._loader.take()
+        for loaded in ready:
+            if loaded.jobs:
+                self._push(loaded.lane, self._frames(loaded.lane, loaded.jobs, loaded.single, loaded.images))
+        # Only now: what cannot be read gives room for new work, and that goes behind all that was taken here.
+        for loaded in ready:
             now = clock_now()
             for job, reason, transient in loaded.failed:
                 self._do(self._machine.delivery.unreadable(loaded.lane, job.seq, reason, now, transient=transient))
-            if loaded.jobs:
-                self._push(loaded.lane, self._frames(loaded.lane, loaded.jobs, loaded.single, loaded.images))
 
     def _frames(self, lane: int, jobs: list[Job], single: bool, images: list[bytes]) -> list[Frame]:
         wall = wall_ms()
