@@ -160,3 +160,29 @@ def test_after_the_end(rig):
     rig.run()
     rig.endpoint.close()
     assert rig.endpoint._ask() == Stock({}, "ready")
+
+
+def test_when_the_disk_says_nothing(rig, monkeypatch):
+    """A look at a disk that hangs holds one connection, however many ask meanwhile; and the role is alive."""
+    monkeypatch.setattr(module, "FRESH_S", 60.0)
+    looks, go = Event(), Event()
+
+    def look():
+        looks.set()
+        go.wait(WITHIN_S)
+        return {}
+
+    rig.run()
+    rig.endpoint._look = look
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(rig.get, "/metrics")
+        try:
+            assert looks.wait(WITHIN_S)
+            monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+            for _ in range(20):
+                assert rig.get("/metrics") == (503, "the disk does not answer\n")
+            assert rig.get("/healthz") == (200, "alive\n")
+        finally:
+            go.set()
+        assert first.result(WITHIN_S)[0] == 200
+    assert rig.get("/metrics")[0] == 200

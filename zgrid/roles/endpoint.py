@@ -90,18 +90,22 @@ class Endpoint:
 
     def _metrics(self, accept: str) -> Answer:
         open_metrics = "application/openmetrics-text" in accept
-        with self._writing:
+        stock = self._ask()
+        if stock is None:
+            return Answer.sentence(HTTPStatus.SERVICE_UNAVAILABLE, "the main loop does not answer")
+        # Who looks at a disk that hangs may be in there for ever: nobody else waits for long, or soon none has a place.
+        if not self._writing.acquire(timeout=PATIENCE_S):
+            return Answer.sentence(HTTPStatus.SERVICE_UNAVAILABLE, "the disk does not answer")
+        try:
             at, answer = self._written.get(open_metrics, (float("-inf"), None))
-            if answer is not None and clock_now() - at <= FRESH_S:
-                return answer
-            stock = self._ask()
-            if stock is None:
-                return Answer.sentence(HTTPStatus.SERVICE_UNAVAILABLE, "the main loop does not answer")
-            ready = self._notify.state == "ready" and not stock.lacking
-            values = {**self._build, **stock.values, "zgrid_ready": float(ready), **self._look()}
-            answer = Answer(HTTPStatus.OK, *self._texts.write(values, open_metrics=open_metrics))
-            self._written[open_metrics] = clock_now(), answer
+            if answer is None or clock_now() - at > FRESH_S:
+                ready = self._notify.state == "ready" and not stock.lacking
+                values = {**self._build, **stock.values, "zgrid_ready": float(ready), **self._look()}
+                answer = Answer(HTTPStatus.OK, *self._texts.write(values, open_metrics=open_metrics))
+                self._written[open_metrics] = clock_now(), answer
             return answer
+        finally:
+            self._writing.release()
 
     def _healthz(self, _: str) -> Answer:
         if trouble := self._notify.trouble():
