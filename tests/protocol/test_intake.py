@@ -120,3 +120,16 @@ def test_many_questions_cost_one_look() -> None:
     machine.tick(5.0)
     machine.stored(0, 5.0)
     assert held() == [[]] * 20
+
+
+def test_who_leaves_gathers_nothing() -> None:
+    """A sink that leaves stores what it has at once, however long its results may gather else."""
+    machine = Intake("sink", b"S" * 8, "tcp://s:1", 5.0, 1 << 20)
+    assert [type(effect) for effect in machine.results(results(1, 2, 3), 101.0)] == [Store]
+    machine.stored(0, 101.0)
+    assert machine.results(results(4, 5, 6), 101.1) == machine.tick(101.2) == []
+    machine.leave(101.2)
+    assert machine.due_s(101.2) == 0.0
+    assert [type(effect) for effect in machine.tick(101.2)] == [Store]
+    machine.results(results(7, 8, 9), 101.3)
+    assert [type(effect) for effect in machine.stored(0, 101.3)] == [Store]

@@ -96,8 +96,9 @@ class Intake:
     # -- stopping
 
     def leave(self, now: float) -> list[Effect]:
-        """Stop: no ventilator shall send anything more; what is under way is stored. ``may_end`` says when."""
+        """Stop: no ventilator shall send anything more; what is here is stored at once. ``may_end`` says when."""
         self._leaves_at = now
+        self.gather_s = self._gather_s = 0.0
         return [Reply(peer, self._beat()) for peer in self.peers]
 
     def may_end(self, now: float) -> bool:
