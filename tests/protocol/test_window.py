@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job
-from zgrid.protocol.window import Row, Window
+from zgrid.protocol.window import FEW, Row, Window
 
 TERMS = Terms(batch_jobs_max=2, ready_max=4)
 
@@ -41,6 +41,14 @@ def test_jobs_come_by_priority_and_number() -> None:
     """Urgent jobs come first; among equals the older one."""
     window = filled(row(1, 5), row(2, -1), row(3, 5), row(4, -1))
     assert order(window, 1) == [2, 4, 1, 3]
+
+
+def test_many_and_few_come_into_one_order() -> None:
+    """However many jobs come at once, each goes to its place among those that are there."""
+    window = filled(*(row(seq, seq % 3) for seq in range(1, 4 * FEW, 2)))
+    window.load(1, [row(seq, seq % 3) for seq in range(2, FEW, 2)], exhausted=True)
+    window.load(1, [], exhausted=True)
+    assert order(window, 1) == sorted([*range(1, 4 * FEW, 2), *range(2, FEW, 2)], key=lambda seq: (seq % 3, seq))
 
 
 def test_each_chain_has_its_own_order() -> None:

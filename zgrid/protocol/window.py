@@ -16,6 +16,9 @@ from zgrid.protocol.lane import Job
 DROPPED_MIN = 8192
 """So many jobs that were closed last are known: more than one commit of the ledger takes in."""
 
+FEW = 8
+"""So many places are put onto a shelf one by one: to sort 64,000 for a single one took up to a millisecond."""
+
 SHELVES_MAX = 16
 """With more chains than this, those of which nothing is ready or on disk give up their shelf."""
 
@@ -234,9 +237,16 @@ class Window:
         if not self.jobs.keys().isdisjoint(seqs):
             rows = [row for row in rows if row.seq not in self.jobs]
             seqs = [row.seq for row in rows]
+        if not rows:
+            return
         self.jobs.update(zip(seqs, starmap(Job, rows), strict=True))
-        shelf.places += [(row.priority, row.seq) for row in rows]
-        shelf.places.sort(reverse=True)  # two orders that are joined: a look at each place
+        places = [(row.priority, row.seq) for row in rows]
+        if len(places) <= FEW:
+            for place in places:
+                insort(shelf.places, place, key=_from_last)
+        else:
+            shelf.places += places
+            shelf.places.sort(reverse=True)  # two orders that are joined: a look at each place
         shelf.ready += len(rows)
         self.ready += len(rows)
 
