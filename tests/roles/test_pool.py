@@ -93,6 +93,17 @@ def test_by_reference_is_read_by_the_child(rig, tmp_path):
     assert "changed" in rig.results[12].reasons
 
 
+def test_what_the_ventilator_took_is_read_however_large(rig, tmp_path):
+    """By reference the limit is the ventilator's --job-bytes-max, which its operator may have raised."""
+    path = tmp_path / "large.tif"
+    path.write_bytes(b"note large")
+    os.truncate(path, (64 << 20) + 1)
+    found = path.stat()
+    assert rig.pool.assign(0, Chunk(10, 1, [f"file://{path}"], [found.st_size], [found.st_mtime_ns]))
+    rig.until(lambda rig: rig.results)
+    assert rig.results[10].notes == {"said": "large"}, rig.results[10].reasons
+
+
 def test_an_image_that_was_looked_at_is_described(rig, tmp_path):
     """Size, format and digest come along when the chain looked; a file that is no image has its digest."""
     cv2 = pytest.importorskip("cv2")

@@ -19,7 +19,7 @@ from zgrid.errors import SettingsError, ZGridError
 from zgrid.filters import Chain, Discard, Fail, Image, Keep, available, missing, parse_steps, progress
 from zgrid.filters.threads import use_one_thread
 from zgrid.kernel import PR_SET_NAME, PR_SET_PDEATHSIG, prctl
-from zgrid.protocol.limits import TEXT_CHARS_MAX
+from zgrid.protocol.limits import FRAME_BYTES_MAX, TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
 from zgrid.roles.courier import Courier
@@ -250,7 +250,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--link", type=int, required=True, help="descriptor of the socket to the agent")
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the memory shared with the agent")
     parser.add_argument("--parent", type=int, required=True, help="process number of the agent")
-    parser.add_argument("--job-bytes-max", type=int, required=True, help="longest image that is read by reference")
     parser.add_argument("--allow", action="append", default=[], help="read images by reference at or below this path")
     parser.add_argument("--links", action="store_true", help="follow links that lead out of them")
     parser.add_argument(
@@ -273,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for module in options.filters:
         importlib.import_module(module)
     roots = Roots(map(os.fsencode, options.allow), links=options.links)
-    with Reader(options.job_bytes_max, roots=roots) as reader, socket.socket(fileno=options.link) as link:
+    # The ventilator took the job, so its size is within the limit there; the limit of memory bounds it here.
+    with Reader(FRAME_BYTES_MAX, roots=roots) as reader, socket.socket(fileno=options.link) as link:
         try:
             Child(link, Window(options.arena), reader, CpuLimit(sandbox.cpu_ms), exposed).live()
         except (BrokenPipeError, ConnectionResetError):

@@ -116,8 +116,8 @@ class Pool:
     """``procs`` children, numbered from 0, each replaced under its number when it dies.
 
     ``chains``: number to text of the chains known from the start. ``filters``: modules that each child imports first;
-    they may register filters. ``sandbox``: what a child may do. ``job_bytes_max`` limits an image that a child reads
-    by reference, which it does only below the paths ``allow``, following links out of them where ``links`` says so.
+    they may register filters. ``sandbox``: what a child may do. It reads images by reference only below the paths
+    ``allow``, following links out of them where ``links`` says so.
     """
 
     def __init__(
@@ -129,10 +129,9 @@ class Pool:
         sandbox: Sandbox | None = None,
         allow: Sequence[str] = (),
         links: bool = False,
-        job_bytes_max: int = 64 << 20,
     ) -> None:
         self._chains = dict(chains)
-        self._arguments = [f"--job-bytes-max={job_bytes_max}", *(f"--filters={module}" for module in filters)]
+        self._arguments = [f"--filters={module}" for module in filters]
         self._arguments += [f"--allow={path}" for path in allow] + ["--links"] * links
         self._arguments += (sandbox or Sandbox()).arguments()
         self._members: list[Member | None] = [None] * procs
