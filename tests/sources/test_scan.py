@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from zgrid.errors import SettingsError
+from zgrid.errors import SettingsError, SourceError
 from zgrid.protocol.job import Offer
-from zgrid.sources import Passed, path_to_uri, read, roots_of, scan
+from zgrid.roles.finder import pack, unpack
+from zgrid.sources import Passed, Reader, path_to_uri, read, roots_of, scan
 from zgrid.store.pictures import Pictures
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
@@ -310,6 +311,46 @@ def test_memory_is_flat(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("inf", (1 << 63) - 1), ("1e300", (1 << 63) - 1), ("-inf", -(1 << 63)), (1 << 80, (1 << 63) - 1),
+        ("1234567890.123456789", round(1234567890.123456789 * 1e9)), ("-5", -5_000_000_000), ("nan", 0),
+    ],
+)  # fmt: skip
+def test_a_date_in_a_tar_may_be_anything(tmp_path, said, expected):
+    """A job's time of change fits into 64 bits; one that is no number is 0."""
+    is_gnu = type(said) is int
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT if is_gnu else tarfile.PAX_FORMAT) as made:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = len(JPEG)
+        if is_gnu:
+            info.mtime = said
+        else:
+            info.pax_headers = {"mtime": said}
+        made.addfile(info, io.BytesIO(JPEG))
+    (tmp_path / "b.jpg").write_bytes(JPEG)
+    found = list(scan([str(tmp_path)]))
+    assert [one.mtime_ns for one in found if isinstance(one, Offer)][:-1] == [expected]
+    assert found[-1].uri == path_to_uri(tmp_path / "b.jpg")
+    assert unpack(pack(found)[4:])
+
+
+def test_a_date_far_ahead(tmp_path):
+    """A file of the year 2300 is offered with the last time that jobs can have, and read again with it."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(JPEG)
+    os.utime(path, ns=(0, 10_413_792_000_000_000_000))
+    if path.stat().st_mtime_ns < 1 << 63:
+        pytest.skip("this file system has no such dates")
+    (found,) = scan([str(path)])
+    assert found.mtime_ns == (1 << 63) - 1
+    with Reader() as reader:
+        assert reader.read(*found) == JPEG
+        with pytest.raises(SourceError, match="has changed"):
+            reader.read(found.uri, found.size, found.mtime_ns - 1)
 
 
 def test_scan_is_lazy(tmp_path):

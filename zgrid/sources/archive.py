@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 
 from zgrid.errors import SourceError
 from zgrid.sources import content
+from zgrid.sources.changed import bounded_ns
 
 DAMAGED = (
     zipfile.BadZipFile,
@@ -32,6 +33,7 @@ DAMAGED = (
     EOFError,
     IndexError,  # tarfile's, for a sparse header that is cut short
     ValueError,  # an impossible number in a header
+    OverflowError,  # an endless one
     NotImplementedError,  # a way of compressing that Python does not have
     RuntimeError,  # zipfile's word for a wrong password
 )
@@ -196,15 +198,6 @@ def _zip_time_ns(info: zipfile.ZipInfo) -> int:
         return 0
 
 
-def _tar_time_ns(info: tarfile.TarInfo) -> int:
-    """Return a member's time; 0 for one that is no time, or that does not fit where times are kept (64 bits)."""
-    try:
-        time_ns = round(info.mtime * 1e9)
-    except (ValueError, OverflowError):  # an extended header may say nan or inf
-        return 0
-    return time_ns if abs(time_ns) < 1 << 63 else 0
-
-
 class TarArchive:
     """A tar, plain or compressed, read forwards.
 
@@ -236,7 +229,7 @@ class TarArchive:
             if info.isreg():
                 trouble = f"has {info.size} bytes, more than {size_bytes_max}" if info.size > size_bytes_max else None
                 head = self._bytes(info, content.HEAD_BYTES) if trouble is None else b""
-                yield Member(info.name, info.size, _tar_time_ns(info), head, trouble)
+                yield Member(info.name, info.size, bounded_ns(info.mtime * 1e9), head, trouble)
 
     def read(self, name: str, size: int | None, size_bytes_max: int) -> bytes:
         """Return the bytes of one member; of several with one name, that of the ``size`` looked for."""

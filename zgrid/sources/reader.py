@@ -12,6 +12,7 @@ from typing import NoReturn, Self
 from zgrid.errors import SourceError
 from zgrid.sources import content
 from zgrid.sources.archive import DAMAGED, Archive, check_size, open_archive
+from zgrid.sources.changed import bounded_ns
 from zgrid.sources.roots import FLAGS, Roots
 from zgrid.sources.uri import Place, path_to_uri, split_uri
 
@@ -78,7 +79,7 @@ class Reader:
             if not stat.S_ISREG(found.st_mode):
                 raise SourceError("is not a file")
             check_size(found.st_size, size, self._size_bytes_max)
-            if mtime_ns is not None and found.st_mtime_ns != mtime_ns:
+            if mtime_ns is not None and bounded_ns(found.st_mtime_ns) != mtime_ns:
                 raise SourceError("has changed since it was accepted (as long as before, but written again)")
             data = os.read(handle, found.st_size + 1)
             while len(data) < found.st_size and (more := os.read(handle, found.st_size + 1 - len(data))):

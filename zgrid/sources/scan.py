@@ -20,6 +20,7 @@ from zgrid.protocol.job import Offer
 from zgrid.protocol.limits import URI_CHARS_MAX
 from zgrid.sources import content
 from zgrid.sources.archive import DAMAGED, NotATarError, open_archive
+from zgrid.sources.changed import bounded_ns
 from zgrid.sources.stdin import paths_in
 from zgrid.sources.uri import member_to_uri, path_to_uri
 
@@ -303,7 +304,7 @@ def _offer(uri: str, size: int, mtime_ns: int) -> Offer | Passed:
     if len(uri) > URI_CHARS_MAX:
         reason = f"has a name of {len(uri)} characters, more than {URI_CHARS_MAX}"
         return Passed(f"{uri[:256]}...", reason, unread=True)
-    return Offer(uri, size, mtime_ns)
+    return Offer(uri, size, bounded_ns(mtime_ns))
 
 
 def _why_no_image(found: os.stat_result) -> str:
