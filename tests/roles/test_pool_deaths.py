@@ -3,8 +3,10 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from pool_rig import DEADLINE_S, TESTS, Rig, descriptors, inline
 
 from zgrid.protocol.messages import Code
+from zgrid.roles.link import Kind, pack
 from zgrid.roles.pool import START_S_MAX, Died, Ready
 from zgrid.roles.sandbox import Sandbox
 
@@ -144,7 +147,9 @@ def test_a_child_may_take_its_time_to_end(rig):
     assert (death.exit, death.signal, death.killed_because) == (4, None, None)
 
 
-@pytest.mark.parametrize("content", [b"say", b"say garbage", b"say text", b"say many", b"say ready", b"lie"])
+@pytest.mark.parametrize(
+    "content", [b"say", b"say garbage", b"say text", b"say many", b"say ready", b"say chain", b"lie"]
+)
 def test_a_child_that_lies_is_killed(rig, content):
     """Wrong lengths, garbage, results of jobs it has not, and impossible counters end a child and blame what it ran."""
     rig.give(content, b"keep")
@@ -153,6 +158,33 @@ def test_a_child_that_lies_is_killed(rig, content):
     assert death.killed_because.startswith("it")
     assert (death.signal, death.started_token, death.rest) == (9, 100, [101])
     assert not rig.results
+
+
+def test_the_last_words_of_a_child_have_an_end(rig):
+    """A process that a child left behind and that writes on for ever does not keep the agent."""
+    member, taken = rig.pool._members[0], []
+    mine, theirs = socket.socketpair()
+
+    def accept(header, body):
+        taken.append(len(body))
+        assert sum(taken) < 64 << 20, "it reads on and on"
+
+    def write():
+        with suppress(OSError):
+            while True:
+                theirs.sendall(pack([Kind.DONE], 1 << 16) + bytes(1 << 16))
+
+    with mine, theirs:
+        writer = threading.Thread(target=write)
+        writer.start()
+        kept, member.link = member.link, mine
+        try:
+            member.receive(accept, 0.0, to_end=True)
+        finally:
+            member.link = kept
+            mine.shutdown(socket.SHUT_RDWR)
+            writer.join()
+    assert sum(taken) > 1 << 20
 
 
 def test_a_child_that_hangs_up_is_killed(rig):

@@ -1,5 +1,6 @@
 """The parts of the pool that need no process: the arena, the messages, the checks and the back-off."""
 
+import os
 import struct
 from array import array
 from random import Random
@@ -53,6 +54,15 @@ def test_arena_reuses_its_room_and_gives_pages_back(arena):
     window.reach(arena.size_bytes)
     assert window.view(offset, 10) == b"z" * 10
     assert window.view(KEEP_BYTES, 10) == bytes(10)
+
+
+def test_arena_that_a_child_made_longer_still_grows(arena):
+    """Its child can make the file longer, never shorter; that must not stop the agent."""
+    os.ftruncate(arena.fd, 1 << 30)
+    _, (offset,) = arena.place([b"z" * (2 << 20)])
+    window = Window(arena.fd)
+    window.reach(arena.size_bytes)
+    assert window.view(offset, 10) == b"z" * 10
 
 
 def test_the_childs_view_is_read_only(arena):

@@ -101,6 +101,8 @@ attempt("namespace", lambda: libc.unshare(0x10000000))
 attempt("io_uring", lambda: libc.syscall(425, 8, ctypes.create_string_buffer(200)))
 attempt("trace", lambda: libc.ptrace(16, os.getppid(), 0, 0))
 attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("session", os.setsid)
+attempt("group", lambda: os.setpgid(0, 0))
 attempt("thread", lambda: threading.Thread(target=len, args=("",)).start())
 """
 
@@ -111,6 +113,7 @@ def test_network_and_other_processes(whole):
     for family in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         assert found[family] == "PermissionError"
     assert (found["pair"], found["thread"]) == ("2", "None")
+    assert (found["session"], found["group"]) == ("PermissionError", "PermissionError")
     assert (found["namespace"], found["io_uring"], found["trace"], found["signal"]) == (
         "-1",
         "-1",

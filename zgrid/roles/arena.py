@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 Data = bytes | bytearray | memoryview
 """An image's bytes; a view is one of bytes, too."""
@@ -85,7 +86,8 @@ class Arena:
 
     def _grow(self, needed: int) -> None:
         size = 1 << (needed - 1).bit_length()
-        os.ftruncate(self.fd, size)
+        with suppress(PermissionError):  # a child that was taken over made it longer, and shorter it cannot become
+            os.ftruncate(self.fd, size)
         larger = mmap.mmap(self.fd, size)
         self._map.close()
         self._map, self.size_bytes = larger, size

@@ -20,6 +20,9 @@ STDERR_TAIL_BYTES = 4096
 READ_BYTES_MAX = 4 << 20
 """How much is read from one child before the others have their turn."""
 
+LAST_READ_BYTES_MAX = 4 * READ_BYTES_MAX
+"""How much is read from a child that is dead: several times what the socket holds."""
+
 THREADS_ONE = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -163,9 +166,12 @@ class Member:
         return done
 
     def receive(self, accept: Callable[[list[Any], memoryview], None], now: float, *, to_end: bool = False) -> None:
-        """Read what the child sent and pass each whole message to ``accept``. Raises ChildError for what is none."""
-        taken = 0
-        while to_end or taken < READ_BYTES_MAX:
+        """Read what the child sent and pass each whole message to ``accept``. Raises ChildError for what is none.
+
+        ``to_end``: all that a dead child left in the socket. A process that it left behind may write on and on.
+        """
+        taken, most = 0, LAST_READ_BYTES_MAX if to_end else READ_BYTES_MAX
+        while taken < most:
             try:
                 data = self.link.recv(max(_RECV_BYTES, self._inbox.missing_bytes))
             except BlockingIOError:

@@ -316,12 +316,22 @@ class Pool:
             self._events.append(Results(member.slot, member.settle(len(returned.codes)), returned))
             self._backoff.worked()
         elif kind == Kind.MADE and member.ready and len(header) == 2:
-            self._events.append(ChainMade(member.slot, read_made(header[1])))
+            made = read_made(header[1])
+            self._check_told(made)
+            self._events.append(ChainMade(member.slot, made))
         elif kind == Kind.READY and not member.ready:
+            said = read_ready(header)
+            self._check_told(*said[2])
             member.ready = True
-            self._events.append(Ready(member.slot, member.pid, *read_ready(header)))
+            self._events.append(Ready(member.slot, member.pid, *said))
         else:
             raise ChildError("it sent a message that has no place there")
+
+    def _check_told(self, *chains: Made) -> None:
+        """Raise ChildError when a child speaks of a chain that it was not told of."""
+        for made in chains:
+            if made.chain not in self._chains:
+                raise ChildError(f"it speaks of chain {made.chain}, of which it was not told")
 
     def _bury(self, member: Member, now: float) -> None:
         """Take in the last that a dead child sent, clean up after it, and plan its successor."""

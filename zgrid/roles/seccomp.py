@@ -32,12 +32,13 @@ _DENIED_EVERYWHERE = (
 )
 # In this order: ptrace, process_vm_readv, process_vm_writev, mount, umount2, pivot_root, chroot, reboot, kexec_load,
 # kexec_file_load, init_module, finit_module, delete_module, bpf, perf_event_open, userfaultfd, keyctl, add_key,
-# request_key, unshare, setns, open_by_handle_at, swapon, swapoff.
+# request_key, unshare, setns, open_by_handle_at; swapon, swapoff, setpgid, setsid: what a child started is killed with
+# its group.
 _X86_64 = (101, 310, 311, 165, 166, 155, 161, 169, 246, 320, 175, 313, 176, 321, 298, 323, 250, 248, 249, 272, 308, 304)
 _AARCH64 = (117, 270, 271, 40, 39, 41, 51, 142, 104, 294, 105, 273, 106, 280, 241, 282, 219, 217, 218, 97, 268, 265)
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 317, 41, 56, (*_X86_64, 167, 168)),
-    "aarch64": _Machine(0xC00000B7, 277, 198, 220, (*_AARCH64, 224, 225)),
+    "x86_64": _Machine(0xC000003E, 317, 41, 56, (*_X86_64, 167, 168, 109, 112)),
+    "aarch64": _Machine(0xC00000B7, 277, 198, 220, (*_AARCH64, 224, 225, 154, 157)),
 }
 
 _CLONE3 = 435
