@@ -30,12 +30,29 @@ def jpeg(swap=None, drop=(), before=b""):
     return b"\xff\xd8" + before + b"".join(segment for _, segment in parts)
 
 
-def _many_scans(width, height, scans):
-    """Return a progressive JPEG whose scans all refine the same coefficient of nothing."""
+def many_scans(width, height, scans, *, before=b"", within=b""):
+    """Return a progressive JPEG whose scans all refine the same coefficient of nothing.
+
+    ``before`` stands before its frame, and ``within`` behind its first scan.
+    """
     tables = b"".join(segment for marker, segment in _parts() if marker in (0xDB, 0xC4))
     first = segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0x01])) + bytes(40)
     again = segment(0xDA, bytes([1, 1, 0x00, 1, 63, 0x00])) + b"\x28\xa0" * 4
-    return b"\xff\xd8" + tables + sof(width, height, marker=0xC2, components=1) + first + again * scans + b"\xff\xd9"
+    return (
+        b"\xff\xd8"
+        + tables
+        + before
+        + sof(width, height, marker=0xC2, components=1)
+        + first
+        + within
+        + again * scans
+        + b"\xff\xd9"
+    )
+
+
+def sequential_scans(scans):
+    """Return a sequential JPEG with many scans of one of its three components, with nothing in them."""
+    return jpeg({0xDA: segment(0xDA, bytes([1, 1, 0x00, 0, 63, 0])) * scans + b"\xff\xd9"})
 
 
 def empty_scan():
@@ -76,7 +93,10 @@ def jpegs():
         "segment-beyond-the-end.jpg": b"\xff\xd8\xff\xe1\xff\xffExif\0\0" + bytes(100),
         "nothing-but-marks.jpg": b"\xff\xd8" + b"\xff" * 2000,
         "comments-without-end.jpg": b"\xff\xd8" + segment(0xFE, bytes(60000)) * 20,
-        "thousands-of-scans.jpg": lambda: _many_scans(4000, 4000, 5000),
-        "thousands-of-scans-small.jpg": lambda: _many_scans(64, 64, 3000),
+        "thousands-of-scans.jpg": lambda: many_scans(4000, 4000, 5000),
+        "thousands-of-scans-small.jpg": lambda: many_scans(64, 64, 3000),
+        "thousands-of-scans-behind-junk.jpg": lambda: many_scans(64, 64, 3000, before=b"x"),
+        "thousands-of-scans-behind-a-comment.jpg": lambda: many_scans(64, 64, 3000, within=segment(0xFE, b"\xff\xd9")),
+        "thousands-of-sequential-scans.jpg": lambda: sequential_scans(3000),
         "thumbnail-only.jpg": b"\xff\xd8" + segment(0xE1, b"Exif\0\0" + good("JPEG")) + b"\xff\xd9",
     }

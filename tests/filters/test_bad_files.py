@@ -5,11 +5,14 @@ import time
 
 import pytest
 from bad_files import is_passed_over, makers, whole
+from bad_jpegs import many_scans, segment, sequential_scans
 from bad_pngs import pngs
+from good_files import good
 from odd_files import odd_files
 
 from zgrid.errors import FilterError
 from zgrid.filters import Image
+from zgrid.filters.decode import check_whole
 from zgrid.filters.frames import FRAMES_MAX, count_frames
 from zgrid.filters.header import DECODED_BYTES_MAX, read_header
 
@@ -57,6 +60,30 @@ def test_what_is_only_odd_is_looked_at(name, data):
     assert pixels.ndim == 3
     assert max(pixels.shape) <= max(640, image.header.width, image.header.height)
     assert image.stored().shape[0] == image.header.stored_size[1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        many_scans(64, 64, 201),
+        many_scans(64, 64, 201, before=b"x"),
+        many_scans(64, 64, 201, before=b"\xff\xff\x01\xff\xd0"),
+        many_scans(64, 64, 201, within=segment(0xFE, b"\xff\xd9")),
+        many_scans(64, 64, 201, within=b"\xff\x02\xff\xff"),
+        sequential_scans(201),
+    ],
+)
+def test_scans_are_counted_as_decoders_find_them(data):
+    """Neither junk, nor a comment with an end mark in it, nor scans of single components hide them."""
+    with pytest.raises(FilterError, match="more than 200 scans"):
+        check_whole(memoryview(data), "JPEG")
+
+
+def test_no_more_than_its_scans_are_counted():
+    """What stands in a segment is no mark, nor is what follows the end; 200 scans are not too many."""
+    marks = b"\xff\xda\0\2" * 300
+    check_whole(many_scans(64, 64, 198, within=segment(0xFE, marks)) + marks, "JPEG")
+    check_whole(good("JPEG") + marks, "JPEG")
 
 
 def test_what_would_take_too_much_room_is_refused():

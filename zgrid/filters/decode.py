@@ -1,6 +1,7 @@
 """From an image file's bytes to pixels: JPEG, PNG and WebP by OpenCV, which is fast; the others by Pillow."""
 
 import io
+import re
 
 import cv2
 import numpy as np
@@ -20,7 +21,11 @@ SCANS_MAX = 200
 """Encoders make ten of them; each costs a walk over the whole picture, however few bytes it has."""
 JPEG_END = b"\xff\xd9"
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-"""The frames of a JPEG in which a few bytes can stand for a scan of everything."""
+"""The frames of a JPEG that comes in many scans of everything; others have one, or one for each component."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BEGIN, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_MARK = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
+"""Those that decoders heed. Of the others some have no length and some are refused or, within a scan, ignored."""
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -95,35 +100,39 @@ def check_whole(data: bytes | memoryview, name: str) -> None:
     elif name == "PNG":
         whole = _png_is_whole(data)
     else:
-        start, is_progressive = _scan_start(data)
+        start = _scan_start(data)
         # Mostly the mark ends the file; phones put a film, an editor its notes behind it.
         whole = JPEG_END in bytes(data[max(start, len(data) - 64) :]) or bytes(data[start:]).rfind(JPEG_END) >= 0
-        if is_progressive:
-            _check_scans(bytes(data[start:]))
     if not whole:
         raise FilterError(f"cut short: the {name} file ends before its picture does; copy it again")
 
 
-def _scan_start(data: bytes | memoryview) -> tuple[int, bool]:
-    """Return where the first scan of a JPEG starts, and whether it is a progressive one.
+def _scan_start(data: bytes | memoryview) -> int:
+    """Return where the first scan of a JPEG starts, its length if there is none. Raises FilterError for too many scans.
 
-    An end mark before it belongs to a thumbnail within the EXIF.
+    Marks are found as decoders find them: whatever stands between segments is passed over, and what is in a segment is
+    no mark: an end mark in the EXIF belongs to a thumbnail. Behind a first scan of all components nothing is read,
+    unless the picture is a progressive one.
     """
-    at, is_progressive = 2, False
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xDA:
-            return at, is_progressive
-        is_progressive = is_progressive or marker in PROGRESSIVE
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(bytes(data[at + 2 : at + 4]), "big")
-    return len(data) if at + 4 > len(data) else at, is_progressive
-
-
-def _check_scans(scans: bytes) -> None:
-    """Raise FilterError when a progressive JPEG goes through all of its picture again and again."""
-    end = scans.find(JPEG_END)
-    if scans.count(b"\xff\xda", 0, end if end >= 0 else len(scans)) > SCANS_MAX:
+    start, scans, at = len(data), 0, 2
+    is_progressive, components = False, b""
+    while (found := _MARK.search(data, at)) is not None and scans <= SCANS_MAX:
+        mark, at = data[found.end() - 1], found.end()
+        if mark == _END:
+            break
+        if mark == _SCAN:
+            scans += 1
+            start = min(start, found.start())
+            if not is_progressive and bytes(data[at + 2 : at + 3]) == components:
+                break
+        elif mark in _FRAMES:
+            is_progressive = is_progressive or mark in PROGRESSIVE
+            components = bytes(data[at + 7 : at + 8])
+        if mark != _BEGIN:
+            at += int.from_bytes(bytes(data[at : at + 2]), "big")
+    if scans > SCANS_MAX:
         raise FilterError(f"it is refined in more than {SCANS_MAX} scans, which no camera does")
+    return start
 
 
 def _png_is_whole(data: bytes | memoryview) -> bool:
