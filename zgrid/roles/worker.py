@@ -21,7 +21,7 @@ from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
 from zgrid.roles.calls import Calls, own_key
-from zgrid.roles.death import is_starved, why_it_died
+from zgrid.roles.death import Starvation, is_starved, why_it_died
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import Made
 from zgrid.roles.member import Chunk
@@ -78,6 +78,7 @@ class WorkerRole:
         self.metrics = WorkerMetrics()
         self.endpoint = open_endpoint(settings, "worker", WORKER, self.loop, self.notify, self.log, stack)
         self.rate = Rate(clock_now())
+        self.starvation = Starvation()
         self.boot = new_boot()
         self.duty = Duty(settings.name, self.boot, host_identity(), settings.procs, len(settings.ventilators))
         self.duty.reads = [path_to_uri(os.fsencode(path)) for path in settings.allow]
@@ -205,6 +206,7 @@ class WorkerRole:
     def _died(self, news: pool.Died, now: float) -> None:
         if news.again_in_s is None and not news.rest and news.started_token is None:
             return  # it was asked to end
+        news = self.starvation.blame(news)
         why = {
             "reason": why_it_died(news),
             "exit": news.exit,
