@@ -15,6 +15,7 @@ import pytest
 from pool_rig import DEADLINE_S, TESTS, Rig, descriptors, inline
 
 from zgrid.protocol.messages import Code
+from zgrid.roles.arena import BEGUN, ENDED
 from zgrid.roles.link import Kind, pack
 from zgrid.roles.pool import START_S_MAX, Died, Ready
 from zgrid.roles.sandbox import Sandbox
@@ -185,6 +186,19 @@ def test_the_last_words_of_a_child_have_an_end(rig):
             mine.shutdown(socket.SHUT_RDWR)
             writer.join()
     assert sum(taken) > 1 << 20
+
+
+def test_a_result_may_be_in_before_its_job_has_ended(rig):
+    """The child's other thread sends it; one that is stopped just then is neither killed nor at any job."""
+    rig.give(b"keep")
+    rig.until(lambda rig: rig.results)
+    member = rig.pool._members[0]
+    os.kill(member.pid, signal.SIGSTOP)
+    rig.give(b"keep", first=200)
+    member.arena.words[ENDED] -= 1
+    assert member.running() is None
+    member.arena.words[BEGUN] += 1
+    assert member.running() == 200
 
 
 def test_a_child_that_hangs_up_is_killed(rig):

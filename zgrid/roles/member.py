@@ -236,11 +236,14 @@ class Member:
         return self.tokens[row] if row < len(self.tokens) else None
 
     def _counters(self) -> tuple[int, int]:
-        """Return how many jobs the child has begun and ended: one true pair, though it goes on while we look."""
+        """Return how many jobs the child has begun and ended: one true pair, though it goes on while we look.
+
+        A job whose result is in has ended, also where its child has not come to say so: its other thread sends results.
+        """
         words, settled = self.arena.words, self._settled
         for _ in range(_LOOKS_MAX):
-            begun, ended = words[BEGUN], words[ENDED]
-            possible = settled <= ended <= begun <= min(ended + 1, settled + len(self.tokens))
+            begun, ended = words[BEGUN], max(words[ENDED], settled)
+            possible = ended <= begun <= min(ended + 1, settled + len(self.tokens))
             if possible and words[BEGUN] == begun:
                 return begun, ended
         raise ChildError("its counters cannot be true")
