@@ -26,6 +26,9 @@ def test_places_are_absolute_and_must_be_there(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     assert sandbox_of(settings(child_read="models", child_write=["models"])).read == (str(tmp_path / "models"),)
     assert sandbox_of(settings(allow="models", allow_links=True)).read == ("/",)
+    long = "x" * 300  # what the system refuses to look at: here for its name, elsewhere for rights
+    with pytest.raises(SettingsError, match=f"--allow {tmp_path}/{long} does not exist"):
+        sandbox_of(settings(allow=long))
     for name, flag in (("allow", "--allow"), ("child_read", "--child-read"), ("child_write", "--child-write")):
         with pytest.raises(SettingsError, match=f"{flag} {tmp_path}/gone does not exist: .* mounted before"):
             sandbox_of(settings(**{name: "gone"}))
