@@ -2,11 +2,15 @@
 
 import gzip
 import io
+import lzma
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -336,6 +340,24 @@ def test_a_date_in_a_tar_may_be_anything(tmp_path, said, expected):
     assert [one.mtime_ns for one in found if isinstance(one, Offer)][:-1] == [expected]
     assert found[-1].uri == path_to_uri(tmp_path / "b.jpg")
     assert unpack(pack(found)[4:])
+
+
+def test_an_archive_that_asks_for_gigabytes(tmp_path):
+    """An .xz says how large its dictionary is: 4 GiB in one of a few bytes; the search goes on without it."""
+    packed = bytearray(lzma.compress(tarfile.TarInfo("a.jpg").tobuf() + bytes(1024)))
+    assert packed[14:16] == b"\x21\x01", "the filter and the length of what it is told"
+    packed[16] = 40
+    packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
+    (tmp_path / "a.tar.xz").write_bytes(packed)
+    (tmp_path / "b.jpg").write_bytes(JPEG)
+    code = (
+        "import resource, sys; from zgrid.sources import scan; resource.setrlimit(resource.RLIMIT_AS, (1 << 30,) * 2)\n"
+        "for found in scan([sys.argv[1]]): print(found)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    archive, image = done.stdout.splitlines()
+    assert "more memory to read than there is" in archive
+    assert "b.jpg" in image
 
 
 def test_a_date_far_ahead(tmp_path):

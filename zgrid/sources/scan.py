@@ -287,6 +287,8 @@ class _Scan:
         except DAMAGED as error:
             reason = f"is a damaged archive, {count} members could be looked at: {error}"
             yield Passed(uri, reason, unread=True)
+        except MemoryError:
+            yield Passed(uri, "is an archive that takes more memory to read than there is", unread=True)
         except OSError as error:
             reason = f"is an archive of which {count} members could be looked at: {_reason(error)}"
             yield Passed(uri, reason, unread=True)
