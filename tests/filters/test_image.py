@@ -1,6 +1,8 @@
 """Decoding: every format, mode and orientation gives the same upright pixels, and what is no image says why."""
 
 import io
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -287,6 +289,25 @@ def test_sixteen_bits_are_kept_where_they_are_stored():
     image = Image("test:", deep_png(4))
     assert (image.stored().dtype, image.stored().shape) == (np.uint16, (HEIGHT, WIDTH, 4))
     assert image.pixels()[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_one_thread_decodes_avif():
+    """In a process that is to have one thread, also the decoder of AVIF starts none."""
+    code = (
+        "import io, sys, PIL.Image\n"
+        "from zgrid.filters.threads import use_one_thread\n"
+        "use_one_thread()\n"
+        "from PIL import AvifImagePlugin, _avif\n"
+        "made = _avif.AvifDecoder\n"
+        "def decoder(*arguments):\n"
+        "    print(arguments[-1])\n"
+        "    return made(*arguments)\n"
+        "_avif.AvifDecoder = decoder\n"
+        "PIL.Image.open(io.BytesIO(sys.stdin.buffer.read())).load()\n"
+    )
+    avif = saved(PIL.Image.fromarray(scene()), "AVIF")
+    done = subprocess.run([sys.executable, "-c", code], input=avif, capture_output=True, check=True)
+    assert done.stdout.split() == [b"1"]
 
 
 def test_pillow_is_left_as_it_was_but_for_its_limit():

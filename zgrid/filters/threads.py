@@ -2,7 +2,9 @@
 
 
 def use_one_thread() -> None:
-    """Keep OpenCV to one thread in this process; other libraries are told by their environment variables."""
+    """Keep OpenCV and Pillow's AVIF to one thread in this process; others are told by their environment variables."""
     import cv2  # noqa: PLC0415  loaded here, after its process has set its limits
+    from PIL import AvifImagePlugin  # noqa: PLC0415
 
     cv2.setNumThreads(1)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
