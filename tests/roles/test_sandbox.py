@@ -57,6 +57,14 @@ attempt("home", lambda: os.listdir(os.path.expanduser("~")))
 attempt("folder", lambda: open(sys.argv[0] if False else PLACE + "/there").read())
 attempt("write", lambda: open(PLACE + "/new", "w").write("x"))
 attempt("make", lambda: os.mkdir(PLACE + "/folder"))
+attempt("mode", lambda: os.chmod(PLACE + "/there", 0o600))
+attempt("owner", lambda: os.chown(PLACE + "/there", os.getuid(), os.getgid()))
+attempt("owner of a link", lambda: os.lchown(PLACE + "/there", os.getuid(), os.getgid()))
+attempt("times", lambda: os.utime(PLACE + "/there", (1, 1)))
+attempt("short", lambda: os.truncate(PLACE + "/there", 5))
+attempt("attribute", lambda: os.setxattr(PLACE + "/there", "user.a", b"b"))
+attempt("no attribute", lambda: os.removexattr(PLACE + "/there", "user.a"))
+attempt("mode of a library", lambda: os.fchmod(os.open(os.__file__, os.O_RDONLY), os.stat(os.__file__).st_mode))
 attempt("remove", lambda: os.unlink(PLACE + "/there"))
 attempt("link", lambda: os.symlink("/etc/passwd", PLACE + "/link"))
 attempt("library", lambda: len(open(os.__file__).read()) > 0)
@@ -67,11 +75,16 @@ attempt("program", lambda: subprocess.run(["cat", "/etc/passwd"], capture_output
 """
 
 
+CHANGES = ("mode", "owner", "owner of a link", "times", "short", "attribute", "no attribute", "mode of a library")
+"""What changes files without opening them."""
+
+
 def test_files(whole, tmp_path):
     """A child sees Python and its libraries, and nothing else; nor does what it starts. It writes nothing."""
     (tmp_path / "there").write_text("there")
     found = tries(f"PLACE = {str(tmp_path)!r}\n" + FILES)
-    denied = dict.fromkeys(("passwd", "home", "folder", "write", "make", "remove", "link", "parent"), "PermissionError")
+    names = ("passwd", "home", "folder", "write", "make", "remove", "link", "parent", *CHANGES)
+    denied = dict.fromkeys(names, "PermissionError")
     assert found == {"exposed": [], **denied, "library": "True", "null": "1", "program": "1"}
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
@@ -81,6 +94,7 @@ def test_files_that_the_operator_names(whole, tmp_path):
     (tmp_path / "there").write_text("there")
     found = tries(f"PLACE = {str(tmp_path)!r}\n" + FILES, read=(str(tmp_path),))
     assert (found["folder"], found["write"], found["remove"]) == ("there", "PermissionError", "PermissionError")
+    assert {found[name] for name in CHANGES} == {"PermissionError"}
     more = """
     import tempfile
     attempt("link again", lambda: open(PLACE + "/link").read())
@@ -88,14 +102,19 @@ def test_files_that_the_operator_names(whole, tmp_path):
     """
     found = tries(f"PLACE = {str(tmp_path)!r}\n" + FILES + textwrap.dedent(more), write=(str(tmp_path),))
     assert (found["folder"], found["write"], found["remove"]) == ("there", "1", "None")
+    assert {found[name] for name in ("mode", "owner", "times", "short")} == {"None"}
     assert (found["passwd"], found["link again"], found["temporary"]) == ("PermissionError", "PermissionError", "2")
 
 
 NETWORK = """
-import ctypes, socket, threading
+import ctypes, resource, socket, threading
 for family in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
     attempt(family, lambda: socket.socket(getattr(socket, family), socket.SOCK_RAW if family[3] in "NP" else 1))
 attempt("pair", lambda: len(socket.socketpair()))
+for kind in ("SOCK_DGRAM", "SOCK_SEQPACKET"):
+    attempt(kind, lambda: len(socket.socketpair(socket.AF_UNIX, getattr(socket, kind) | socket.SOCK_CLOEXEC)))
+attempt("own limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+attempt("limit of another", lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE))
 libc = ctypes.CDLL(None, use_errno=True)
 attempt("namespace", lambda: libc.unshare(0x10000000))
 attempt("io_uring", lambda: libc.syscall(425, 8, ctypes.create_string_buffer(200)))
@@ -113,6 +132,8 @@ def test_network_and_other_processes(whole):
     for family in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         assert found[family] == "PermissionError"
     assert (found["pair"], found["thread"]) == ("2", "None")
+    assert (found["SOCK_DGRAM"], found["SOCK_SEQPACKET"]) == ("PermissionError", "PermissionError")
+    assert (found["own limit"], found["limit of another"]) == ("None", "PermissionError")
     assert (found["session"], found["group"]) == ("PermissionError", "PermissionError")
     assert (found["namespace"], found["io_uring"], found["trace"], found["signal"]) == (
         "-1",
@@ -126,6 +147,7 @@ def test_network_for_those_who_need_it(whole):
     """With --child-network sockets can be made, and the rest stays as it is."""
     found = tries(NETWORK, network=True)
     assert "family=2" in found["AF_INET"]
+    assert (found["SOCK_DGRAM"], found["limit of another"]) == ("2", "PermissionError")
     assert (found["namespace"], found["io_uring"], found["trace"]) == ("-1", "-1", "-1")
 
 
@@ -201,7 +223,8 @@ def test_older_landlocks_are_asked_for_what_they_have(monkeypatch, tmp_path):
             return 0
 
         monkeypatch.setattr(landlock, "system_call", call)
-        landlock.restrict([str(tmp_path)], ["/nowhere"], network=False)
+        lacks = landlock.restrict([str(tmp_path)], ["/nowhere"], network=False)
+        assert len(lacks) == (version < 3) + (version < 6), "what it cannot do is told"
     assert [length for _, length, _ in asked] == [8, 8, 8, 16, 16, 24, 24, 24]
     assert [int.from_bytes(raw[:8], "little").bit_length() for _, _, raw in asked] == [13, 14, 15, 15, 16, 16, 16, 16]
 

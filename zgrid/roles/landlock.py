@@ -53,11 +53,15 @@ _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 _SCOPE_SINCE = 6
 
 
-def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> None:
+_TRUNCATE_SINCE = 3
+
+
+def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> list[str]:
     """Take every file from this thread, and what it starts, but those at or below the paths ``read`` and ``write``.
 
     What is not there is passed over. Without ``network`` also TCP and other processes' abstract sockets are taken,
-    where the kernel can, and signals to processes outside in any case. Raises OSError where the kernel has no Landlock.
+    where the kernel can, and signals to processes outside in any case. Return what this one cannot take, in words.
+    Raises OSError where the kernel has no Landlock.
     """
     version = system_call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     handled = _HANDLED[min(version, max(_HANDLED))]
@@ -74,6 +78,12 @@ def restrict(read: Iterable[str], write: Iterable[str], *, network: bool) -> Non
         system_call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
+    lacks = []
+    if version < _TRUNCATE_SINCE:
+        lacks.append("cutting files short: Linux 6.2 and newer can forbid it")
+    if version < _SCOPE_SINCE:
+        lacks.append("signals to other processes: Linux 6.12 and newer can forbid them")
+    return lacks
 
 
 def _allow(ruleset: int, path: str, access: Access) -> None:

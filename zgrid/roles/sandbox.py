@@ -93,14 +93,14 @@ class Sandbox:
         self._limit()
         if self.write:
             os.environ["TMPDIR"] = self.write[0]
-        lacks = []
+        lacks: list[str] = []
         for what, step in (
             ("new privileges", partial(prctl, PR_SET_NO_NEW_PRIVS, 1)),
-            ("files", self._hide_files),
+            ("files", partial(self._hide_files, lacks)),
             ("capabilities", _drop_capabilities),
             (
                 "system calls and network",
-                partial(seccomp.deny, network=self.network),
+                partial(seccomp.deny, network=self.network, write=bool(self.write)),
             ),
         ):
             try:
@@ -119,13 +119,14 @@ class Sandbox:
             # addresses that are only reserved, of which a graphics card's library takes as many as there are.
             _lower(resource.RLIMIT_DATA, self.memory_bytes_max)
 
-    def _hide_files(self) -> None:
+    def _hide_files(self, lacks: list[str]) -> None:
+        """Hide files, and add to ``lacks`` what the kernel cannot forbid."""
         if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  they would keep what this thread gives up
             raise OSError(0, f"threads run already ({', '.join(one.name for one in threading.enumerate()[1:])})")
         read = [*_SYSTEM, *_python(), str(models_dir()), *glob.glob("/etc/ImageMagick-*/type*.xml"), *self.read]  # noqa: PTH207
         if self.network:
             read += _SYSTEM_FOR_NETWORK
-        landlock.restrict(read, [*_SYSTEM_TO_WRITE, *self.write], network=self.network)
+        lacks += landlock.restrict(read, [*_SYSTEM_TO_WRITE, *self.write], network=self.network)
 
 
 class CpuLimit:
