@@ -57,7 +57,8 @@ class Checks:
         jobs_max = max(terms.unsettled_jobs_max, 2 * lane.procs)
         assert unsettled <= jobs_max + credit, f"{unsettled} unsettled jobs, {jobs_max} are allowed"
         bytes_max = 2 * terms.unsettled_bytes_max
-        assert lane.unsettled_bytes <= bytes_max or unsettled <= lane.procs + 1, (
+        few = len(lane.sent) <= lane.procs + 1 and unsettled <= 2 * lane.procs
+        assert lane.unsettled_bytes <= bytes_max or few, (
             f"{lane.unsettled_bytes} unsettled bytes in {unsettled} jobs, {bytes_max} are allowed"
         )
         for job in effect.jobs:

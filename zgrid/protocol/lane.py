@@ -209,10 +209,16 @@ class Lane:
         return jobs
 
     def fits(self, jobs: int, size: int, terms: Terms) -> bool:
-        """Whether ``jobs`` more of ``size`` bytes in all may be unsettled; one for each child and one more may be."""
+        """Whether ``jobs`` more of ``size`` bytes in all may be unsettled.
+
+        Whatever their size, one for each child and one more may be at the worker, and so many as no child is idle while
+        a sink gathers results: two for each child, with those that it has not stored. So settings bound memory: that of
+        ``procs + 1`` images at the worker, and of ``2 * procs`` in all.
+        """
         if self.unsettled_bytes + size <= terms.unsettled_bytes_max:
             return True
-        return len(self.sent) + len(self.finished) + jobs <= self.procs + 1
+        sent = len(self.sent) + jobs
+        return sent <= self.procs + 1 and sent + len(self.finished) <= 2 * self.procs
 
     def _unsettled(self, terms: Terms) -> int:
         """Return how many more jobs may be unsettled: with a sink that stores nothing, even idle children must wait."""
