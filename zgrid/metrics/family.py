@@ -66,7 +66,7 @@ VENTILATOR = (
     Family("zgrid_attempts_total", _C, "Jobs sent to workers, each time that they were."),
     Family(
         "zgrid_resends_total", _C,
-        "Jobs that came back unfinished, to be sent again: by what happened to them.", ("reason",),
+        "Jobs that came back unfinished, by what happened: sent again, but for a last attempt.", ("reason",),
     ),
     Family("zgrid_late_total", _C, "Reports and acknowledgements for what was settled or sent elsewhere.", ("what",)),
     Family("zgrid_ledger_commit_seconds", _H, "How long the ledger's commits took."),
