@@ -5,6 +5,7 @@ import struct
 import zmq
 
 from zgrid.transport.clock import now as clock_now
+from zgrid.transport.doors import unwatch
 
 EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -68,8 +69,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Stop watching; before the socket itself is closed."""
-        self._socket.disable_monitor()
-        self.monitor.close(0)
+        unwatch(self._socket, self.monitor)
 
     def _failed(self, event: int, value: int) -> None:
         self.hung_up += 1

@@ -9,6 +9,7 @@ A descriptor is a hint, for it may be another file's by now. So nothing is done 
 it is a TCP connection at the very port of this door. At worst an innocent one is cut, and reconnects.
 """
 
+import itertools
 import os
 import resource
 import socket as sockets
@@ -57,6 +58,34 @@ def have_descriptors() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+_numbers = itertools.count()
+
+
+def watch(socket: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
+    """Return a monitor with room for many events, of a socket that is not bound yet; end it with ``unwatch``."""
+    address = f"inproc://watch-{next(_numbers)}"
+    socket.monitor(address, events)
+    monitor: zmq.Socket[bytes] = socket.context.socket(zmq.PAIR)
+    monitor.linger = 0
+    monitor.rcvhwm = MONITOR_HWM  # before it connects, or it would be too late
+    monitor.connect(address)
+    return monitor
+
+
+def unwatch(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+    """End and close a monitor; before its socket is closed, though one that is already does no harm.
+
+    A monitor that is full keeps libzmq's own thread waiting inside a lock that ending it needs, so it is emptied first:
+    else this would wait for ever, and the whole process with it.
+    """
+    with suppress(zmq.Again):
+        for _ in range(2 * MONITOR_HWM):
+            monitor.recv_multipart(zmq.DONTWAIT)
+    if not socket.closed:  # by a bind or connect that failed
+        socket.disable_monitor()
+    monitor.close(0)
+
+
 class Door:
     """One bound TCP socket. Make it before the socket is bound, set ``port`` after, watch ``monitor``, call ``read``.
 
@@ -70,12 +99,7 @@ class Door:
         self.counts: Counter[str] = Counter()
         self._silent: dict[int, float] = {}
         self._silent_max = min(SILENT_MAX, have_descriptors() // 4)
-        address = f"inproc://door-{id(self)}"
-        socket.monitor(address, _EVENTS)
-        self.monitor: zmq.Socket[bytes] = socket.context.socket(zmq.PAIR)
-        self.monitor.linger = 0
-        self.monitor.rcvhwm = MONITOR_HWM
-        self.monitor.connect(address)
+        self.monitor = watch(socket, _EVENTS)
 
     def read(self) -> int:
         """Take what the monitor says; return how many came that speak another language, or have no or other keys."""
@@ -120,9 +144,7 @@ class Door:
 
     def close(self) -> None:
         """Stop watching; before the socket itself is closed."""
-        if not self._socket.closed:  # by a bind that failed
-            self._socket.disable_monitor()
-        self.monitor.close(0)
+        unwatch(self._socket, self.monitor)
 
     def _make_room(self) -> None:
         """Cut as many as are too many: strangers first, and of them those who came first."""

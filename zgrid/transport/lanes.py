@@ -13,7 +13,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from zgrid.protocol.messages import Frame
-from zgrid.transport.doors import cut
+from zgrid.transport.doors import EVENTS_PER_TURN_MAX, cut, unwatch, watch
 from zgrid.transport.guard import Guard
 from zgrid.transport.post import send
 from zgrid.transport.sockets import bind, lane_push
@@ -107,6 +107,9 @@ class Lanes:
         self._lanes: dict[int, _Lane] = {}
         self._epoll = select.epoll()
         self._by_fd: dict[int, int] = {}
+        self._unread: set[int] = set()
+        self._again = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._again, select.EPOLLIN)
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -124,13 +127,13 @@ class Lanes:
             push = lane_push(self._context)
             if self._guard is not None:
                 self._guard.open_lane(push, lane, owner or "")
-            monitor = push.get_monitor_socket(_EVENTS)
+            monitor = watch(push, _EVENTS)
         except zmq.ZMQError as error:  # no descriptors or sockets left
             raise OSError(error.errno, str(error)) from None
         try:
             bound = self._bind(push, lane)
         except BaseException:
-            push.disable_monitor()
+            unwatch(push, monitor)
             push.close(0)
             if self._guard is not None:
                 self._guard.close_lane(lane)
@@ -145,19 +148,16 @@ class Lanes:
         return bound
 
     def signals(self) -> list[Signal]:
-        """Return what the monitors have said since the last call. Never waits."""
+        """Return what the monitors have said since the last call, of each lane only so much at a time. Never waits."""
         signals = []
-        for fd, _ in self._epoll.poll(0):
-            lane = self._by_fd[fd]
-            monitor, links = self._lanes[lane].monitor, self._lanes[lane].links
-            # The descriptor is edge-triggered: it is quiet again only once everything was taken.
-            while monitor.poll(0):
-                news = recv_monitor_message(monitor, zmq.DONTWAIT)
-                up = links.heard(news["event"], news["value"])
-                if up is not None:
-                    signals.append(Signal(lane, up))
-            for descriptor in links.excess():
-                cut(descriptor, self._lanes[lane].port)
+        ready = {self._by_fd[fd] for fd, _ in self._epoll.poll(0) if fd != self._again} | self._unread
+        if self._unread:
+            os.eventfd_read(self._again)
+            self._unread.clear()
+        for lane in sorted(ready):
+            signals += self._read(lane, self._lanes[lane])
+        if self._unread:
+            os.eventfd_write(self._again, 1)
         return signals
 
     def send(self, lane: int, frames: list[Frame]) -> bool:
@@ -191,11 +191,11 @@ class Lanes:
             return
         fd = next(fd for fd, owner in self._by_fd.items() if owner == lane)
         del self._by_fd[fd]
+        self._unread.discard(lane)
         self._epoll.unregister(fd)
         if self._guard is not None:
             self._guard.close_lane(lane)
-        entry.push.disable_monitor()
-        entry.monitor.close(0)
+        unwatch(entry.push, entry.monitor)
         entry.push.close(0)
 
     def close_all(self) -> None:
@@ -203,6 +203,22 @@ class Lanes:
         for lane in list(self._lanes):
             self.close(lane)
         self._epoll.close()
+        os.close(self._again)
+
+    def _read(self, lane: int, entry: _Lane) -> list[Signal]:
+        signals = []
+        for _ in range(EVENTS_PER_TURN_MAX):
+            if not entry.monitor.poll(0):
+                break
+            news = recv_monitor_message(entry.monitor, zmq.DONTWAIT)
+            up = entry.links.heard(news["event"], news["value"])
+            if up is not None:
+                signals.append(Signal(lane, up))
+        else:
+            self._unread.add(lane)  # its descriptor is quiet, until there is news behind what is left
+        for descriptor in entry.links.excess():
+            cut(descriptor, entry.port)
+        return signals
 
     def _bind(self, push: zmq.Socket[bytes], lane: int) -> str:
         if self._address.startswith("ipc://"):
