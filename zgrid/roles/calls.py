@@ -68,11 +68,6 @@ class Calls:
             self._loop.forget(arrivals.monitor)
             arrivals.close()
 
-    def refused(self, socket: Any) -> bool:
-        """Whether the peer of a socket has said that this key is not let in."""
-        arrivals = self._watched.get(socket)
-        return arrivals is not None and arrivals.refused
-
     def tick(self) -> None:
         """Several times a second: try again where a peer has said no."""
         for arrivals in self._watched.values():

@@ -32,7 +32,8 @@ class Arrivals:
     first when it is back. Without this it would do so at its next beat: a second late.
 
     ``keyed``: the socket has keys. ``trouble``: a sentence while the peer turns it away, else nothing;
-    ``refused``: it knows the key and says no. ``hung_up``: handshakes that have failed since the last that did not.
+    ``refused``: it says no to this key, but in plain text, so that may be anybody's word. ``hung_up``: handshakes that
+    have failed since the last that did not.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str = "", *, keyed: bool = False) -> None:
