@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,9 +188,35 @@ def test_whom_a_sink_trusts(folder):
     assert trust.heard(first.public, [members["photos"], members["photos2"], worker])
     assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1"]
     assert trust.heard(second.public, [own, Member("evil", "ventilator", "c" * 40)])
-    assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1", "x"], "only the first names ventilators"
+    assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1"], "the word of the first counts"
     assert trust.heard(first.public, [members["photos"], worker])
-    assert [one.name for one in trust.allowed()] == ["photos", "w1"], "what a revoked one had said went with it"
+    assert [one.name for one in trust.allowed()] == ["photos", "w1"]
+
+
+def test_revocation_holds_while_a_ventilator_is_off(folder):
+    """What a ventilator that is off had said long ago lets in nobody who is on no newer list."""
+    first, second = (read_key(folder / name) for name in ("ventilator.key", "photos2.key"))
+    both = tuple(Member(one.name, one.role, one.public) for one in (first, second))
+    sink = replace(read_key(folder / "sink.key"), calls=both)
+    worker, gone = Member("w1", "worker", "a" * 40), Member("w2", "worker", "b" * 40)
+    trust = Trust(sink)
+    assert trust.heard(second.public, [*both, worker, gone])
+    assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1", "w2"], "the first has not spoken"
+    assert trust.heard(first.public, [*both, worker])
+    assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1"], "the second is off, and its list old"
+    assert trust.heard(second.public, [*both, worker, gone])
+    assert [one.name for one in trust.allowed()] == ["photos", "photos2", "w1"]
+
+
+def test_newest_list_counts_where_home_is_silent(folder):
+    """While the first ventilator has said nothing, of several others the last word counts."""
+    first, second, third = (read_key(folder / f"{name}.key") for name in ("ventilator", "photos2", "anna"))
+    given = tuple(Member(one.name, "ventilator", one.public) for one in (first, second, third))
+    trust = Trust(replace(read_key(folder / "sink.key"), calls=given))
+    worker = Member("w1", "worker", "a" * 40)
+    for public, told in ((second.public, [worker]), (third.public, []), (second.public, [worker]), (third.public, [])):
+        assert trust.heard(public, told)
+        assert ([one.name for one in trust.allowed() if one.role == "worker"] == ["w1"]) is bool(told)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Whom a sink lets in: the ventilators that it trusts, and whom these name. Pure.
 
 A sink's key file names the ventilators of the day it was enrolled. The first of them is the one where people enroll:
-once it has spoken, its word on which ventilators there are replaces the file's.
+once it has spoken, its word on which ventilators there are replaces the file's. Of who else is let in its list holds
+too, or while it has not spoken the newest list of another: a list that is older may name who is revoked by now.
 """
 
 from zgrid.protocol.rights import VENTILATOR
@@ -19,6 +20,7 @@ class Trust:
         """Take a roster from the ventilator with this key; return whether it is one that is trusted."""
         if public not in {one.public for one in self._ventilators()}:
             return False
+        self._heard.pop(public, None)  # the last one is the newest
         self._heard[public] = members
         trusted = {one.public for one in self._ventilators()}
         self._heard = {one: heard for one, heard in self._heard.items() if one in trusted}
@@ -27,7 +29,9 @@ class Trust:
     def allowed(self) -> list[Member]:
         """Return everybody who is let in: each key once, ventilators first."""
         ventilators = {one.public: one for one in self._ventilators()}
-        others = {one.public: one for heard in self._heard.values() for one in heard if one.role != VENTILATOR}
+        home = self._given[0].public if self._given else ""
+        lists = [self._heard[home]] if home in self._heard else list(self._heard.values())[-1:]
+        others = {one.public: one for heard in lists for one in heard if one.role != VENTILATOR}
         return [*ventilators.values(), *(one for public, one in others.items() if public not in ventilators)]
 
     def _ventilators(self) -> list[Member]:
