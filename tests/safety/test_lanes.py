@@ -11,7 +11,7 @@ import zmq
 from gatehouse import until
 
 from zgrid.transport import lanes as module
-from zgrid.transport.lanes import Lanes
+from zgrid.transport.lanes import STRANGERS_MAX, Lanes, Links
 
 FULL = """
 import socket
@@ -70,3 +70,18 @@ def test_monitor_is_read_a_bit_at_a_time_and_to_its_end(lanes, monkeypatch):
             return len(opened) == 7
 
         until(look, "all are seen")
+
+
+def test_worker_that_came_behind_strangers_is_never_cut():
+    """Whoever was there when the worker greeted may be the worker; only who came later is one too many."""
+    links = Links()
+    for descriptor in range(100):
+        links.heard(zmq.EVENT_ACCEPTED, descriptor)
+    assert links.heard(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0)
+    assert not links.excess()
+    for descriptor in range(100, 100 + STRANGERS_MAX + 3):
+        links.heard(zmq.EVENT_ACCEPTED, descriptor)
+    assert links.excess() == [100 + STRANGERS_MAX + more for more in range(3)]
+    links.heard(zmq.EVENT_DISCONNECTED, 7)
+    links.heard(zmq.EVENT_ACCEPTED, 7)
+    assert links.excess()[-1] == 7, "a number that is used again is somebody else"

@@ -41,11 +41,12 @@ class Links:
     this one's own new connection while its old one only looks alive.
     """
 
-    __slots__ = ("_open", "_spoilt", "_up", "_worker")
+    __slots__ = ("_maybe", "_open", "_spoilt", "_up", "_worker")
 
     def __init__(self) -> None:
         self._open: dict[int, None] = {}  # in the order in which they came
         self._worker: int | None = None
+        self._maybe: set[int] = set()  # who was open at the first greeting: one of them is the worker
         self._up = self._spoilt = False
 
     def heard(self, event: int, descriptor: int) -> bool | None:
@@ -60,18 +61,23 @@ class Links:
             if self._spoilt:
                 return None
             self._up = True
+            self._maybe = set(self._open)
             self._worker = next(iter(self._open)) if len(self._open) == 1 else None
             return True
         self._open.pop(descriptor, None)
+        self._maybe.discard(descriptor)
         if not self._up or (descriptor != self._worker if self._worker is not None else self._open):
             return None
         self._up = False
         return False
 
     def excess(self) -> list[int]:
-        """Return those that are too many: the newest once the worker, who came first, is there; else the oldest."""
+        """Return those that are too many: the newest once the worker is there, and else the oldest.
+
+        Who may be the worker is never one of them; strangers among those are ended by the time that a handshake has.
+        """
         if self._up:
-            return list(self._open)[STRANGERS_MAX + 1 :]
+            return [one for one in self._open if one not in self._maybe][STRANGERS_MAX:]
         return list(self._open)[: max(0, len(self._open) - 10 * STRANGERS_MAX)]
 
 
