@@ -288,3 +288,11 @@ def test_roles_refuse_what_is_open_or_wrong(tmp_path, words, said):
     status, _, errors = process(*words, XDG_DATA_HOME=str(tmp_path), **places)
     (sentence,) = [line for line in errors.splitlines() if not line.startswith("{")]
     assert (status, said in sentence) == (2, True), errors
+
+
+def test_key_that_may_not_be_read_is_not_meant(folder):
+    """Somebody else's file in the folder does not hide that there is none for this role."""
+    for path in folder.glob("*.key"):
+        path.unlink()
+    (folder / "operator.key").symlink_to(folder / "nowhere")
+    assert "has no key for the role worker" in refused(find_key, "worker", folder)

@@ -174,7 +174,9 @@ def _only(folder: Path, role: str) -> Path:
     """Return the one file in a folder that is a key of this role."""
     if (folder / f"{role}.key").exists():
         return folder / f"{role}.key"
-    found = [path for path in sorted(folder.glob("*.key")) if read_key(path).role == role]
+    # What this user may not read, such as an operator's key where a service looks, cannot be meant.
+    readable = [path for path in sorted(folder.glob("*.key")) if os.access(path, os.R_OK)]
+    found = [path for path in readable if read_key(path).role == role]
     if len(found) == 1:
         return found[0]
     if found:
