@@ -17,6 +17,7 @@ from zgrid.roles import porter
 from zgrid.roles.calls import Calls
 from zgrid.roles.telling import Telling
 from zgrid.transport.loop import Loop
+from zgrid.transport.sockets import control_dealer
 
 GREETING = b"\xff" + bytes(7) + b"\x7f\x7f\x03\x00CURVE" + bytes(15) + b"\x01" + bytes(31)
 ERROR = b"\x04\x0a\x05ERROR\x03400"
@@ -81,3 +82,16 @@ def test_refusal_of_its_home_ends_a_follower(tmp_path, monkeypatch):
         router.send_multipart([router.recv_multipart()[0], *wire.encode(Refuse(reason="gone", final=True))])
         with pytest.raises(SettingsError, match="was revoked"):
             until(lambda: following.turn() and False, "it ends")
+
+
+def test_calls_end_after_their_sockets():
+    """What fails while sockets are opened closes them first; then ending the calls is no second error."""
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        loop = Loop()
+        stack.callback(loop.close)
+        calls = Calls(None, loop, Telling(configure("ventilator", "photos", "info")))
+        dealer = control_dealer(context, b"12345678", "tcp://127.0.0.1:9", monitored=True)
+        calls.watch(dealer, "tcp://127.0.0.1:9")
+        dealer.close()
+        calls.close()
