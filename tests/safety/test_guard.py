@@ -98,6 +98,23 @@ def test_reconnected_is_known_again(house):
     until(again.answers, "what is meant for it goes to the new connection")
 
 
+def test_restarted_is_one_process_again(house):
+    """Once its first process is not known any more, a worker that reconnects is the second one without asking."""
+    first, second, follower = joined(house, "w1"), joined(house, "w1"), joined(house, "photos2", role="ventilator")
+    post = house.posts["ventilator"]
+    post.say_last(Refuse(reason="gone", final=True), first.boot)
+    post.keep({second.boot}, "worker")
+    assert len(post.peers(house.keys["w1"].public)) == 2, "one that has still to be hung up on was forgotten"
+    post.hang_up(first.boot)
+    post.keep({second.boot}, "worker")
+    assert post.peers(house.keys["w1"].public) == [second.boot]
+    assert post.peers(house.keys["photos2"].public) == [follower.boot], "what has another role was forgotten"
+    again = house.caller("w1", "ventilator")
+    second.close()
+    again.say(Beat(boot=LEDGER[:8], lane=7))
+    house.until(lambda: (second.boot, Beat(boot=LEDGER[:8], lane=7)) in house.heard["ventilator"], "it is the second")
+
+
 def test_two_processes_of_one_key_are_told_apart(house):
     """With two processes of one key, a connection that has not said which it is counts for neither."""
     first, second = joined(house, "w1"), joined(house, "w1")

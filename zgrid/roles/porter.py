@@ -6,7 +6,7 @@ a list, or, for a sink, the ventilators that call it.
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,11 @@ class Porter:
                 leave(peer)
                 post.say_last(Refuse(reason=REVOKED, final=True), peer)
                 self._parting.append((clock_now() + HEARD_S, post, peer))
+
+    def keep(self, post: Post, known: Container[bytes], role: str) -> None:
+        """Now and then: let one socket forget processes of a role that are not ``known`` any more."""
+        if isinstance(post, GuardedPost):
+            post.keep(known, role)
 
     def counts(self) -> dict[str, int]:
         """Return how many connections came, and how many of them and of messages were kept out, and why."""

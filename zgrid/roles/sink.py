@@ -195,6 +195,7 @@ class SinkRole:
 
     def _tick(self) -> None:
         self._do(self.machine.tick(clock_now()))
+        self.porter.keep(self.control, self.machine.peers, rights.VENTILATOR)
         self.telling.catch_up()
         if self._sweep is not None and not self.committer.busy:
             self.committer.submit(self._sweep_some, "sweep")

@@ -255,6 +255,7 @@ class VentilatorRole:
 
     def _tick(self) -> None:
         self.do(self.machine.tick(clock_now()))
+        self.porter.keep(self.workers, self.machine.peers, rights.WORKER)
         if self.porter.owes_roster():
             for index in range(len(self.sinks)):
                 self._tell_roster(index)

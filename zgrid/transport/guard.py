@@ -7,7 +7,7 @@ Also, a name that is not known yet can be kept waiting for a moment, until the l
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 import zmq
@@ -249,6 +249,18 @@ class GuardedPost(Post):
             self._forget(peer)
             if self._door is not None:
                 cut(way.descriptor, self._door.port)
+
+    def keep(self, known: Container[bytes], role: str) -> None:
+        """Forget the processes of a role's keys that are not ``known`` any more, and have heard what they were to hear.
+
+        Else a worker that was started again would stay two, and the number of its old connection could be another's.
+        """
+        members = self._guard.members
+        for peer, way in list(self._ways.items()):
+            if peer not in known and peer not in self._told:
+                member = members.get(way.public)
+                if member is None or member.role == role:
+                    self._forget(peer)
 
     # -- inside
 
