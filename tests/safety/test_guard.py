@@ -135,6 +135,15 @@ def test_ledger_of_another_cannot_be_taken(house):
     joined(house, "photos2", "sink", "ventilator", ledger=LEDGER[::-1])
 
 
+def test_ledger_passes_to_a_new_key(house):
+    """A ventilator that was enrolled anew keeps its ledger; at a ventilator nothing is noted of what workers say."""
+    joined(house, "photos2", "sink", "ventilator", ledger=LEDGER)
+    house.allow("photos", "w1")
+    joined(house, "photos", "sink", "ventilator", ledger=LEDGER)
+    joined(house, "w1", ledger=LEDGER)
+    assert not house.posts["ventilator"]._ledgers
+
+
 # -- lists that change
 
 

@@ -299,9 +299,11 @@ class GuardedPost(Post):
             known = self._ways.get(message.boot)
             if known is not None and known.public != public:
                 return "it says HELLO with the boot of a process that has another key"
-            owner = self._ledgers.setdefault(message.ledger, public) if message.ledger else public
-            if self._gate == AT_SINK and owner != public:
-                return "it says HELLO with the ledger of another ventilator"
+            if self._gate == AT_SINK and message.ledger:
+                owner = self._ledgers.get(message.ledger, public)
+                if owner != public and owner in self._guard.members:
+                    return "it says HELLO with the ledger of another ventilator"
+                self._ledgers[message.ledger] = public
             self._reach(message.boot, _Way(route, public, descriptor))
         elif route not in self._peers and type(message) not in (Question, Put):
             mine = self._of_key.get(public, ())
