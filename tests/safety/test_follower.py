@@ -1,4 +1,4 @@
-"""A ventilator that asks another one who is allowed, and what others may tell it."""
+"""What a role that calls others takes from them: a list of who is allowed, refusals, keys."""
 
 import socket
 import threading
@@ -95,3 +95,14 @@ def test_calls_end_after_their_sockets():
         calls.watch(dealer, "tcp://127.0.0.1:9")
         dealer.close()
         calls.close()
+
+
+def test_new_key_of_a_sink_is_noticed():
+    """A sink that is named with another key than before is told apart from one that has just been named again."""
+    calls = Calls(None, None, None)
+    first, second = b"a" * 32, b"b" * 32
+    assert not calls.introduce(["tcp://s:1", "tcp://t:1"], first + second)
+    assert not calls.introduce(["tcp://s:1"], b"")
+    assert not calls.introduce(["tcp://s:1"], first)
+    assert calls.introduce(["tcp://t:1", "tcp://s:1"], first + first) == {"tcp://t:1"}
+    assert not calls.introduce(["tcp://t:1"], first)

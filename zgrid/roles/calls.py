@@ -42,10 +42,12 @@ class Calls:
         """Return the keys for another socket of a process that is called with ``curve``."""
         return None if is_ipc(address) else curve
 
-    def introduce(self, sinks: list[str], keys: bytes) -> None:
-        """Take from a ventilator which keys its sinks have."""
-        if keys:
-            self._sinks.update(zip(sinks, split(keys), strict=True))
+    def introduce(self, sinks: list[str], keys: bytes) -> set[str]:
+        """Take from a ventilator which keys its sinks have; return the sinks that had another one until now."""
+        told = dict(zip(sinks, split(keys), strict=True)) if keys else {}
+        changed = {sink for sink, public in told.items() if self._sinks.get(sink, public) != public}
+        self._sinks.update(told)
+        return changed
 
     def to_sink(self, sink: str) -> Curve | None:
         """Return the keys to call a sink that a ventilator has named. Raises SettingsError where it named no key."""

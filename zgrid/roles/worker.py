@@ -152,7 +152,8 @@ class WorkerRole:
         for _, message in self.controls[index].receive():
             self._heard_at[index] = clock_now()
             if type(message) is Welcome:
-                self.calls.introduce(message.sinks, message.sink_keys)
+                for sink in self.calls.introduce(message.sinks, message.sink_keys):
+                    self._drop_outbox(reach(sink, self.settings.ventilators[index]))
             self._do(self.duty.received(index, message, clock_now()))
             if type(message) is Welcome:
                 self._drop_outboxes()
@@ -367,11 +368,16 @@ class WorkerRole:
             return  # a ventilator that has not said where its sinks are
         named = {reach(sink, self.settings.ventilators[one.index]) for one in employers for sink in one.sinks}
         for address in self.outboxes.keys() - named:
-            outbox = self.outboxes.pop(address)
+            self._drop_outbox(address)
+
+    def _drop_outbox(self, address: str) -> None:
+        """Forget results for a sink that is gone, or has another key now, by which the next ones call it."""
+        outbox = self.outboxes.pop(address, None)
+        if outbox is not None:
             self.loop.forget(outbox.socket)
             self.calls.forget(outbox.socket)
             outbox.close()
-        self._weigh()
+            self._weigh()
 
     def _weigh(self) -> None:
         """Give children nothing new while too many results wait for sinks."""
