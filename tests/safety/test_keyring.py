@@ -296,3 +296,11 @@ def test_key_that_may_not_be_read_is_not_meant(folder):
         path.unlink()
     (folder / "operator.key").symlink_to(folder / "nowhere")
     assert "has no key for the role worker" in refused(find_key, "worker", folder)
+
+
+def test_damaged_file_hinders_no_revocation(folder):
+    """A file that cannot be read lies beside the one of who is revoked, and that one goes."""
+    (folder / "a.key").write_text("rubbish")
+    Enrolment(folder).revoke("w1")
+    assert not (folder / "w1.key").exists()
+    assert "w1" not in {one.name for one in read_list(folder / LIST)}

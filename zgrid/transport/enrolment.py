@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,8 +85,9 @@ class Enrolment:
                 raise SettingsError(f"{name} is the ventilator of this folder: to end the grid, remove the folder")
             write_list(self._list, grid_of(self._list), [one for one in members if one is not gone])
             for path in self.folder.glob("*.key"):
-                if read_key(path).public == gone.public:
-                    path.unlink()
+                with suppress(SettingsError):  # one that is damaged tells nobody whose it was
+                    if read_key(path).public == gone.public:
+                        path.unlink()
         return gone
 
     def members(self) -> tuple[Member, ...]:
