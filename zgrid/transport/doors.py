@@ -149,8 +149,7 @@ class Door:
     def _make_room(self) -> None:
         """Cut as many as are too many: strangers first, and of them those who came first."""
         excess = len(self._silent) - self._silent_max
-        strangers = [one for one in self._silent if not self._is_invited(one)]
-        for descriptor in [*strangers, *(one for one in list(self._silent) if one not in set(strangers))][:excess]:
+        for descriptor in sorted(self._silent, key=self._is_invited)[:excess]:  # and of each kind the oldest first
             self._cut(descriptor)
 
     def _is_invited(self, descriptor: int) -> bool:
