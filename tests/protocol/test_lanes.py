@@ -297,3 +297,14 @@ def test_single_jobs_are_for_idle_children_only() -> None:
     assert [type(effect) for effect in effects] == [agent_effects.Assign]
     effects = duty.returned(0, done(1), 3.4)
     assert [(effect.start, effect.stop) for effect in effects if isinstance(effect, agent_effects.Assign)] == [(1, 2)]
+
+
+def test_keys_of_sinks_keep_their_places():
+    """Of two sinks one may be a socket without keys: both have a place among the keys; where none has one, neither."""
+    machine = Ventilator(Terms(), "v", BOOT, LEDGER, "here", ["ipc:///s", "tcp://sink:1"])
+    lane = Lane(1, b"peer1", "worker1", "here", 1, {"null": "1"})
+    for sink in machine.sinks:
+        sink.intake = sink.address
+    assert machine._welcome(lane).sink_keys == b""
+    machine.sinks[1].key = b"k" * 32
+    assert machine._welcome(lane).sink_keys == bytes(32) + b"k" * 32

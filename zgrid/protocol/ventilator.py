@@ -9,6 +9,7 @@ from zgrid.protocol.flow import Terms
 from zgrid.protocol.lane import Lane, Stage
 from zgrid.protocol.liveness import Liveness
 from zgrid.protocol.messages import (
+    PUBLIC_KEY_BYTES,
     Acks,
     Beat,
     Bye,
@@ -258,13 +259,15 @@ class Ventilator:
 
     def _welcome(self, lane: Lane) -> Welcome:
         known = all(sink.intake for sink in self.sinks)
+        keyed = known and any(sink.key for sink in self.sinks)
         return Welcome(
             name=self.name,
             boot=self.boot,
             lane=lane.id,
             address=lane.address,
             sinks=[sink.intake for sink in self.sinks] if known else [],
-            sink_keys=b"".join(sink.key for sink in self.sinks) if known else b"",
+            # A socket in the file system has no key, but its place among those that have.
+            sink_keys=b"".join(sink.key or bytes(PUBLIC_KEY_BYTES) for sink in self.sinks) if keyed else b"",
             limits={
                 "beat_interval_ms": self.terms.beat_interval_ms,
                 "beats_missed_max": self.terms.beats_missed_max,
