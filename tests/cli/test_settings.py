@@ -206,6 +206,8 @@ def test_home_may_be_written_in_variables_and_files(toml, monkeypatch):
         (VentilatorSettings, {"bind": "tcp://*:99999"}, "port above 65535"),
         (VentilatorSettings, {"bind": "udp://h:1"}, "is no address"),
         (VentilatorSettings, {"bind": "ipc://"}, "107 bytes"),
+        (VentilatorSettings, {"bind": "ipc://@name"}, "everybody on this machine"),
+        (VentilatorSettings, {"sink": ["ipc://@name"]}, "everybody on this machine"),
         (VentilatorSettings, {"bind": "ipc:///" + "x" * 107}, "107 bytes"),
         (VentilatorSettings, {"sink": ["tcp://*:5560"]}, "says where to listen, not whom to call"),
         (VentilatorSettings, {"sink": ["tcp://0.0.0.0:5560"]}, "says where to listen"),

@@ -41,14 +41,14 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _bindable(address: str) -> str:
     """Check an address that we open ourselves."""
-    if not is_ipc(address):
+    if not _is_file(address):
         split_address(address)
     return address
 
 
 def connectable(address: str) -> str:
     """Check an address at which somebody else is to be found."""
-    if not is_ipc(address):
+    if not _is_file(address):
         host, port = split_address(address)
         if host in _WILDCARDS or port == 0:
             raise ValueError(f"{address!r} says where to listen, not whom to call: name the host and the port")
@@ -63,6 +63,13 @@ def is_ipc(address: str) -> bool:
     if not 0 < len(path) <= 107:
         raise ValueError(f"{address!r} needs a path of 1 to 107 bytes after ipc://")
     return True
+
+
+def _is_file(address: str) -> bool:
+    """Tell a setting that is an ipc address from another, and refuse a name that is no file: it has no permissions."""
+    if is_ipc(address) and address.startswith("ipc://@"):
+        raise ValueError(f"{address!r} would let in everybody on this machine: write ipc:// and the path of a file")
+    return is_ipc(address)
 
 
 def is_local(address: str) -> bool:
