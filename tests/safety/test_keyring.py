@@ -304,3 +304,20 @@ def test_damaged_file_hinders_no_revocation(folder):
     Enrolment(folder).revoke("w1")
     assert not (folder / "w1.key").exists()
     assert "w1" not in {one.name for one in read_list(folder / LIST)}
+
+
+def test_full_disk_leaves_no_part_of_a_key(folder):
+    """A key file that could not be written whole is not there, so that the next attempt finds its place free."""
+    keys = folder.parent / "new"
+    keys.mkdir()
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); from zgrid.cli import main; "
+    )
+    words = ["keys", "init", "--keys", str(keys)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limited}sys.argv[1:] = {words!r}; sys.exit(main())"], capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert "cannot be written" in done.stderr
+    assert not list(keys.iterdir())
+    assert process(*words)[0] == 0

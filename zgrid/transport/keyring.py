@@ -285,9 +285,13 @@ def write_key(path: Path, key: Key) -> None:
     text = head + _table(texts) + _entries("calls", key.calls)
     try:
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600), encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink()  # half a key is of no use, and would be in the way of a whole one
+                raise
     except FileExistsError:
         raise SettingsError(f"{path} is there already: move it away first, nobody else has that key") from None
     except OSError as error:
@@ -307,6 +311,11 @@ def write_list(path: Path, grid: str, members: Iterable[Member]) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # or who is revoked could be back after a power cut
+        finally:
+            os.close(folder)
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}") from None
 
