@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,7 @@ def as_stored(upright, orientation):
     return upright.transpose(back[orientation]) if orientation in back else upright
 
 
+@cache  # it has the second of its making in it
 def profile():
     """Return the bytes of an sRGB colour profile."""
     return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
