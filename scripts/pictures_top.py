@@ -19,6 +19,7 @@ from rich.console import Console
 
 from zgrid.cli.board import Look, Sight, board
 from zgrid.cli.watching import Watch
+from zgrid.transport.client import Client
 from zgrid.transport.clock import now
 
 WIDTH = 120
@@ -75,14 +76,16 @@ def grid(folder: Path) -> Iterator[list[str]]:
     }
     photos, results = (f"tcp://127.0.0.1:{free_port(port)}" for port in (5550, 5560))
     commands = [
-        ["sink", "--bind", results, "--intake-port", "0", "--name", "results"],
         ["worker", photos, "--name", "attic", "--procs", "1"],
         ["worker", photos, "--name", "workshop", "--procs", "2"],
         ["ventilator", "photos", "--bind", photos, "--sink", results, "--ledger", "ledger.sqlite", "--name", "photos"],
+        ["sink", "--bind", results, "--intake-port", "0", "--name", "results"],
     ]
     running = []
     try:
         for words in commands:
+            if words[0] == "sink":  # jobs wait for it: else one worker might do all of them
+                await_workers(photos)
             with (folder / "log.jsonl").open("ab") as log:
                 command = [sys.executable, "-m", "zgrid", *words]
                 running.append(subprocess.Popen(command, cwd=folder, env=kept, stdout=log, stderr=log))
@@ -92,6 +95,18 @@ def grid(folder: Path) -> Iterator[list[str]]:
             process.terminate()
         for process in running:
             process.wait()
+
+
+def await_workers(ventilator: str) -> None:
+    """Wait until both workers are there."""
+    deadline = time.monotonic() + WITHIN_S
+    with Client(ventilator) as client:
+        while time.monotonic() < deadline:
+            workers = client.ask({"what": "status"}, timeout_ms=round(WITHIN_S * 1000))["workers"]
+            if sum(one["state"] == "ready" for one in workers) == 2:
+                return
+            time.sleep(0.05)
+    sys.exit("pictures: the workers do not come; see zgrid status while scripts/pictures runs")
 
 
 def halfway(addresses: list[str]) -> list[Sight]:
