@@ -1,6 +1,10 @@
 """Images on their way to lanes: from files and from the ledger, in each lane's order, inline or by reference."""
 
+import io
+import os
 import select
+import tarfile
+import threading
 import time
 
 import pytest
@@ -9,7 +13,7 @@ from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
 from zgrid.protocol.reach import Reach
 from zgrid.roles.loader import Loader
-from zgrid.sources import path_to_uri
+from zgrid.sources import member_to_uri, path_to_uri
 from zgrid.store.ledger import Ledger
 from zgrid.transport.loop import Loop
 
@@ -102,3 +106,27 @@ def test_what_a_worker_may_not_read_travels(depot, tmp_path):
     loader.load(Send(2, files[:2], single=False))
     (part,) = loaded(loader, 2)
     assert part.images == [b"file 0", b"file 1"]
+
+
+# A loader's threads leave their archives open: nothing may wait for a thread that reads from a share that is gone.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")
+def test_slow_sources_are_read_several_at_once(depot, tmp_path):
+    """After an image that took long to come, more threads read; each lane's order stays."""
+    make, jobs, _ = depot
+    loader = make(reach=None)
+    with tarfile.open(tmp_path / "slow.tar.bz2", "w:bz2") as tar:  # some tens of milliseconds to unpack
+        member = tarfile.TarInfo("a.jpg")
+        member.size = 900_000
+        tar.addfile(member, io.BytesIO(b"\xff\xd8\xff\xe0" + os.urandom(member.size - 4)))
+    uri = member_to_uri("tar", os.fsencode(tmp_path / "slow.tar.bz2"), "a.jpg")
+    slow = Job(2000, b"k" * 16, uri, member.size, 0, 0, 0, 1, 1)
+    loader.load(Send(1, [slow], single=False))
+    (part,) = loaded(loader, 1)
+    assert not part.failed
+    assert len(part.images[0]) == member.size
+    for number, job in enumerate(jobs):
+        loader.load(Send(1 + number % 2, [job], single=False))
+    parts = loaded(loader, 10)
+    assert any(thread.name.startswith("slow-loader") for thread in threading.enumerate())
+    assert [part.jobs[0] for part in parts if part.lane == 1] == jobs[0::2]
+    assert [part.jobs[0] for part in parts if part.lane == 2] == jobs[1::2]

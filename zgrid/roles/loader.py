@@ -3,6 +3,7 @@
 Batches of one lane leave in the order they were asked for, because the order of a lane says what a dead worker ran.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +15,21 @@ from typing import NamedTuple
 from zgrid.errors import SourceError, StoreError
 from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
+from zgrid.protocol.messages import Frame
 from zgrid.protocol.reach import Reach
 from zgrid.sources import Reader
 from zgrid.store.reader import LedgerReader
 from zgrid.store.spool import is_put
+from zgrid.transport.buffers import frame_room
 
-THREADS = 4
+THREADS_FEW, THREADS_MANY = 1, 8
+"""What is in memory already is read best by one thread: more of them would only wait for the interpreter, and keep the
+loop waiting for it. A disk or a share answers many at once faster than one after the other."""
+
+QUICK_IMAGE_S = 100e-6
+QUICK_BYTE_S = 1e-9
+"""What takes longer than this for each image and byte is not in memory; what is, takes a fifth of it."""
+
 LOADED_BYTES_MAX = 64 << 20
 """Images in memory that are not on their lane yet, over all lanes; one batch more may always be loaded."""
 
@@ -38,7 +48,7 @@ class Loaded(NamedTuple):
     lane: int
     single: bool
     jobs: list[Job]
-    images: list[bytes]
+    images: list[Frame]
     failed: list[Unreadable]
 
 
@@ -75,7 +85,9 @@ class Loader:
         self._job_bytes_max = job_bytes_max
         self._spool = spool
         self._reach = reach
-        self._executor = ThreadPoolExecutor(THREADS, "loader")
+        self._few = ThreadPoolExecutor(THREADS_FEW, "loader")
+        self._many = ThreadPoolExecutor(THREADS_MANY, "slow-loader")
+        self._slow = False
         self._mine = local()
         self._waiting: deque[_Part] = deque()
         self._lanes: dict[int, deque[_Part]] = {}
@@ -105,7 +117,8 @@ class Loader:
     def close(self) -> None:
         """Forget what is not loaded; it is in the ledger. What is being read comes to nothing, and wakes nobody."""
         self._wake = lambda: None
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._few, self._many):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def _cut(self, batch: Send) -> Iterator[_Part]:
         """Cut a batch where images that travel and images by reference meet: a message has either, and order counts."""
@@ -124,11 +137,12 @@ class Loader:
         while self._waiting and (not self._bytes or self._bytes < LOADED_BYTES_MAX):
             part = self._waiting.popleft()
             self._bytes += part.size
-            part.future = self._executor.submit(self._read, part.batch)
+            part.future = (self._many if self._slow else self._few).submit(self._read, part.batch)
             part.future.add_done_callback(lambda _: self._wake())
 
     def _read(self, batch: Send) -> Loaded:
         loaded = Loaded(batch.lane, batch.single, [], [], [])
+        began = time.perf_counter()
         for job in batch.jobs:
             try:
                 image = self._image(job)
@@ -137,15 +151,17 @@ class Loader:
             else:
                 loaded.jobs.append(job)
                 loaded.images.append(image)
+        quick_s = QUICK_IMAGE_S * len(batch.jobs) + QUICK_BYTE_S * sum(map(len, loaded.images))
+        self._slow = time.perf_counter() - began > quick_s
         return loaded
 
-    def _image(self, job: Job) -> bytes:
+    def _image(self, job: Job) -> Frame:
         """In a loader's thread: return an image from where it is. Raises SourceError."""
         mine = self._mine
         if not is_put(job.uri):
             if not hasattr(mine, "reader"):
                 mine.reader = Reader(self._job_bytes_max)
-            image: bytes = mine.reader.read(job.uri, job.size, job.mtime_ns)
+            image: Frame = mine.reader.read(job.uri, job.size, job.mtime_ns, frame_room)
             return image
         try:
             if not hasattr(mine, "ledger"):

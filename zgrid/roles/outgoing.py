@@ -72,7 +72,7 @@ class Outgoing:
             for job, reason, transient in loaded.failed:
                 self._do(self._machine.delivery.unreadable(loaded.lane, job.seq, reason, now, transient=transient))
 
-    def _frames(self, lane: int, jobs: list[Job], single: bool, images: list[bytes]) -> list[Frame]:
+    def _frames(self, lane: int, jobs: list[Job], single: bool, images: list[Frame]) -> list[Frame]:
         wall = wall_ms()
         return wire.encode(
             Jobs(

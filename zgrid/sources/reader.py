@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, overload
 
 from zgrid.errors import SourceError
 from zgrid.sources import content
@@ -26,6 +27,10 @@ _PERMANENT = frozenset(
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 
+Room = Callable[[int], memoryview]
+"""Makes memory for so many bytes, to be written."""
+
+
 class Reader:
     """Reads images by URI and keeps a few archives open, so that reading members in order is one pass.
 
@@ -39,16 +44,25 @@ class Reader:
         self._archives_max = archives_max
         self._open: OrderedDict[bytes, tuple[tuple[int, ...], Archive]] = OrderedDict()
 
-    def read(self, uri: str, size: int | None = None, mtime_ns: int | None = None) -> bytes:
+    @overload
+    def read(self, uri: str, size: int | None = None, mtime_ns: int | None = None) -> bytes: ...
+
+    @overload
+    def read(self, uri: str, size: int | None, mtime_ns: int | None, room: Room) -> bytes | memoryview: ...
+
+    def read(
+        self, uri: str, size: int | None = None, mtime_ns: int | None = None, room: Room | None = None
+    ) -> bytes | memoryview:
         """Return the bytes of the image at ``uri`` (file:, zip:file: or tar:file:).
 
         ``size`` in bytes and ``mtime_ns`` are what was accepted; where they are given and no longer true, it has
-        changed (``mtime_ns`` is compared for plain files). Raises SourceError, transient where trying again may help.
+        changed (``mtime_ns`` is compared for plain files). ``room`` makes the memory that a plain file is read into,
+        and that is returned then. Raises SourceError, transient where trying again may help.
         """
         place = split_uri(uri)
         try:
             if place.member is None:
-                return self._read_file(place.path, size, mtime_ns)
+                return self._read_file(place.path, size, mtime_ns, room)
             return self._read_member(place, place.member, size)
         except OSError as error:
             _refuse(uri, place.path, error, self._roots)
@@ -71,7 +85,7 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _read_file(self, path: bytes, size: int | None, mtime_ns: int | None) -> bytes:
+    def _read_file(self, path: bytes, size: int | None, mtime_ns: int | None, room: Room | None) -> bytes | memoryview:
         """Return a plain file's bytes, all of them from the one version that was accepted."""
         handle = self._handle(path)
         try:
@@ -81,12 +95,10 @@ class Reader:
             check_size(found.st_size, size, self._size_bytes_max)
             if mtime_ns is not None and bounded_ns(found.st_mtime_ns) != mtime_ns:
                 raise SourceError("has changed since it was accepted (as long as before, but written again)")
-            data = os.read(handle, found.st_size + 1)
-            while len(data) < found.st_size and (more := os.read(handle, found.st_size + 1 - len(data))):
-                data += more
+            data = _read_all(handle, found.st_size) if room is None else _fill(handle, room(found.st_size))
         finally:
             os.close(handle)
-        if len(data) != found.st_size:
+        if data is None:
             raise SourceError(f"changed while it was read ({found.st_size} bytes at first)", transient=size is None)
         return data
 
@@ -130,6 +142,23 @@ def read(uri: str, size: int | None = None, size_bytes_max: int = SIZE_BYTES_MAX
     """Return the bytes of one image; who reads many keeps a ``Reader``. Raises SourceError as ``Reader.read`` does."""
     with Reader(size_bytes_max) as reader:
         return reader.read(uri, size)
+
+
+def _read_all(handle: int, size: int) -> bytes | None:
+    """Return the bytes of a file of ``size`` bytes; None when it has more or less."""
+    data = os.read(handle, size + 1)
+    while len(data) < size and (more := os.read(handle, size + 1 - len(data))):
+        data += more
+    return data if len(data) == size else None
+
+
+def _fill(handle: int, room: memoryview) -> memoryview | None:
+    """Read a file that fills ``room`` into it, and return that; None when it has more or less."""
+    beyond = bytearray(1)
+    count = os.readv(handle, [room, beyond])
+    while count < len(room) and (more := os.readv(handle, [room[count:], beyond])):
+        count += more
+    return room if count == len(room) else None
 
 
 def _refuse(uri: str, path: bytes, error: OSError, roots: Roots | None) -> NoReturn:

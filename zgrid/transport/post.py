@@ -8,6 +8,7 @@ import zmq
 from zgrid.errors import PeerError
 from zgrid.protocol import wire
 from zgrid.protocol.messages import Frame, Message
+from zgrid.transport.buffers import frame_of
 
 MESSAGES_PER_TURN_MAX = 256
 """From one socket, before the others have their turn."""
@@ -93,5 +94,10 @@ class Post:
 def send(socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
     """Send a message without waiting; raises zmq.Again before its first frame is taken, never after."""
     last = len(frames) - 1
-    for index, frame in enumerate(frames):
-        socket.send(frame, _MORE if index < last else _LAST, copy=len(frame) < COPY_BYTES_MAX)
+    for index, data in enumerate(frames):
+        flags = _MORE if index < last else _LAST
+        frame = frame_of(data)
+        if frame is not None:
+            socket.send(frame, flags, copy=False)
+        else:
+            socket.send(data, flags, copy=len(data) < COPY_BYTES_MAX)
