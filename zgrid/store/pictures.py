@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 
 from zgrid.errors import FullError, StoreError
 from zgrid.protocol.job import KEY_BYTES
@@ -27,8 +28,12 @@ _NAME = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}\.(jpg|png|webp|bin)")
 _SWEEP_FILES = 1000
 """How many files one step of a sweep looks at: a few ms, in which nothing is stored."""
 
-_SYNCS_AT_ONCE = 8
-"""Files synced at the same time; the disk and its journal serve them together."""
+_SYNCS_FEW, _SYNCS_MANY = 2, 8
+"""Files synced at the same time. A slow disk serves many of them in the time of one; a quick one serves two as soon as
+eight, which wait for each other and for the interpreter, and took twice the processor's time."""
+
+_SLOW_SYNC_S = 0.004
+"""A disk that takes longer than this for a file is slow: a drive that turns needs 8 ms and more, flash less than 1 ms."""
 
 Picture = tuple[bytes, str | None, bytes | memoryview]
 """(key, media type, the file's bytes)."""
@@ -60,7 +65,9 @@ class Pictures:
             self.root / ".lock", f"another sink keeps its pictures in {self.root}: stop it, or name another folder"
         )
         self._folders: set[str] = set()
-        self._syncers = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="picture-sync")
+        self._few = ThreadPoolExecutor(_SYNCS_FEW, thread_name_prefix="picture-sync")
+        self._many = ThreadPoolExecutor(_SYNCS_MANY, thread_name_prefix="slow-picture-sync")
+        self._slow = False
         try:
             with self._errors(), os.scandir(self._unfinished) as entries:
                 for entry in entries:
@@ -71,7 +78,8 @@ class Pictures:
 
     def close(self) -> None:
         """Let other sinks use the folder; a second time does nothing."""
-        self._syncers.shutdown()
+        self._few.shutdown()
+        self._many.shutdown()
         self._lock.close()
 
     def save(self, pictures: Sequence[Picture]) -> list[str]:
@@ -81,14 +89,17 @@ class Pictures:
         """
         names = [picture_name(key, media) for key, media, _ in pictures]
         drafts = [self._unfinished / name[3:] for name in names]
+        folders = {name[:2] for name in names}
+        syncers = self._many if self._slow else self._few
         with self._errors():
             try:
                 self._at_step("write pictures")
                 # list() waits for all and raises what the first of them raised.
-                list(self._syncers.map(_write, drafts, (data for _, _, data in pictures)))
+                took_s = list(syncers.map(_write, drafts, (data for _, _, data in pictures)))
+                self._slow = sum(took_s) > _SLOW_SYNC_S * len(took_s)
                 self._at_step("move pictures")
+                self._make_folders(folders - self._folders)
                 for draft, name in zip(drafts, names, strict=True):
-                    self._make_folder(name[:2])
                     draft.replace(self.root / name)
             except BaseException:
                 for draft in drafts:
@@ -96,7 +107,7 @@ class Pictures:
                         draft.unlink()
                 raise
             self._at_step("sync folders")
-            list(self._syncers.map(_sync_folder, {self.root / name[:2] for name in names}))
+            list(syncers.map(_sync_folder, [self.root / name for name in folders]))
         return names
 
     def sweep(self, named: Callable[[Sequence[str]], set[str]]) -> Iterator[int]:
@@ -114,11 +125,13 @@ class Pictures:
                         (self.root / name).unlink()
                     yield len(orphans)
 
-    def _make_folder(self, name: str) -> None:
-        if name not in self._folders:
+    def _make_folders(self, names: set[str]) -> None:
+        """Make those that are not there yet, on disk when this returns."""
+        for name in names:
             (self.root / name).mkdir(exist_ok=True)
+        if names:
             _sync_folder(self.root)
-            self._folders.add(name)
+        self._folders |= names
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -128,13 +141,15 @@ class Pictures:
             raise (FullError if error.errno in FULL else StoreError)(_sentence(error, self.root)) from error
 
 
-def _write(path: Path, data: bytes | memoryview) -> None:
-    """Write a whole file and wait until it is on disk."""
+def _write(path: Path, data: bytes | memoryview) -> float:
+    """Write a whole file and wait until it is on disk; return the seconds that took."""
+    began = monotonic()
     with path.open("wb", buffering=0) as file:
         left = memoryview(data).cast("B")
         while left:
             left = left[file.write(left) :]
         os.fsync(file.fileno())
+    return monotonic() - began
 
 
 def _sync_folder(path: Path) -> None:
