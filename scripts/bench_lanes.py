@@ -6,13 +6,14 @@ off their lanes, report each batch at once, and pass its jobs to the sink, which
 
 import multiprocessing
 import os
+import select
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -43,23 +44,25 @@ from zgrid.transport.sockets import (
 
 PEER_PROCESSES = 2
 START_S_MAX = 300.0
-POLL_MS = 1
-"""How often a process looks at its sockets while they are silent."""
 
 
 class Player:
     """One worker, played: its control socket, and its lane once it was told where that is."""
 
-    def __init__(self, context: zmq.Context, ventilator: str, name: str, results: zmq.Socket) -> None:
+    def __init__(
+        self, context: zmq.Context, ventilator: str, name: str, results: zmq.Socket, watch: "Watch"
+    ) -> None:  # fmt: skip
         self.context = context
         self.ventilator = ventilator
         self.name = name
         self.boot = new_boot()
         self.results = results
+        self.watch = watch
         self.control = Post(control_dealer(context, self.boot, ventilator), print)
         self.lane: Post | None = None
         self.welcome: Welcome | None = None
         self.serial = 0
+        watch.add(self.control.socket, self.hear)
 
     def beat(self) -> None:
         """Greet until there is a lane, then give a sign of life."""
@@ -77,32 +80,66 @@ class Player:
         else:
             said = Beat(boot=self.welcome.boot, lane=self.welcome.lane)
         self.control.send(said)
+        self.hear()  # to send may have used up what the descriptor had to tell
 
-    def hear(self) -> None:
+    def hear(self) -> int:
         """Take in what the ventilator says of the lane."""
-        for _, message in self.control.receive():
+        heard = self.control.receive()
+        for _, message in heard:
             if isinstance(message, Welcome) and (self.welcome is None or self.welcome.lane != message.lane):
+                if self.lane is not None:
+                    self.watch.drop(self.lane.socket)
                 self.welcome, self.serial = message, 0
                 self.lane = Post(lane_pull(self.context, reach(message.address, self.ventilator)), print)
+                self.watch.add(self.lane.socket, self.work)
             elif isinstance(message, Who):
                 self.welcome = None
+        return len(heard)
 
     def work(self) -> int:
         """Report all jobs that are there, and pass them on; return how many they were."""
         done = 0
-        for _, jobs in self.lane.receive() if self.lane is not None else ():
-            assert isinstance(jobs, Jobs)
-            count = len(jobs.seqs)
-            self.serial += 1
-            self.control.send(
-                Outcomes(
-                    boot=jobs.boot, lane=jobs.lane, serial=self.serial, seqs=jobs.seqs, attempts=jobs.attempts,
-                    codes=bytes(count), work_ms=0.01 * count,
-                )
-            )  # fmt: skip
-            self.results.send(b"".join(seq.to_bytes(8, "little") for seq in jobs.seqs))
-            done += count
+        while messages := self.lane.receive() if self.lane is not None else []:
+            for _, jobs in messages:
+                assert isinstance(jobs, Jobs)
+                count = len(jobs.seqs)
+                self.serial += 1
+                self.control.send(
+                    Outcomes(
+                        boot=jobs.boot, lane=jobs.lane, serial=self.serial, seqs=jobs.seqs, attempts=jobs.attempts,
+                        codes=bytes(count), work_ms=0.01 * count,
+                    )
+                )  # fmt: skip
+                self.results.send(b"".join(seq.to_bytes(8, "little") for seq in jobs.seqs))
+                done += count
+        if done:
+            self.hear()
         return done
+
+
+class Watch:
+    """Which of many sockets have something: one epoll of their descriptors, so that a silent socket costs nothing."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._calls: dict[int, Callable[[], int]] = {}
+
+    def add(self, socket: zmq.Socket, call: Callable[[], int]) -> None:
+        """Make ``call`` whenever ``socket`` may have something; it reads until there is nothing."""
+        self._calls[socket.fileno()] = call
+        self._epoll.register(socket.fileno(), select.EPOLLIN)
+        call()  # a descriptor only wakes who has found nothing
+
+    def drop(self, socket: zmq.Socket) -> None:
+        """Watch a socket no more."""
+        del self._calls[socket.fileno()]
+        self._epoll.unregister(socket.fileno())
+
+    def turn(self, patience_s: float) -> None:
+        """Wait for something, and make the calls that it needs."""
+        for descriptor, _ in self._epoll.poll(patience_s, 256):
+            if call := self._calls.get(descriptor):
+                call()
 
 
 def play_workers(ventilator: str, intake: str, names: list[str]) -> None:
@@ -110,19 +147,14 @@ def play_workers(ventilator: str, intake: str, names: list[str]) -> None:
     context = open_context()
     results = results_push(context, intake)
     results.sndhwm = 0
-    players = [Player(context, ventilator, name, results) for name in names]
-    beat_at = 0.0
+    watch = Watch()
+    players = [Player(context, ventilator, name, results, watch) for name in names]
     while True:
-        if time.monotonic() >= beat_at:
-            beat_at = time.monotonic() + 1.0
-            for player in players:
-                player.beat()
-        done = 0
+        beat_at = time.monotonic() + 1.0
         for player in players:
-            player.hear()
-            done += player.work()
-        if not done:
-            time.sleep(POLL_MS / 1000)
+            player.beat()
+        while (left_s := beat_at - time.monotonic()) > 0:
+            watch.turn(left_s)
 
 
 def play_sink(control: str, intake: str, open_: Event) -> None:

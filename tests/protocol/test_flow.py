@@ -63,9 +63,9 @@ def test_credit_is_never_less_than_two_jobs_for_each_child() -> None:
     assert pace.credit(4, 0.1) == 8
 
 
-@pytest.mark.parametrize(("work_ms", "procs", "least"), [(0.01, 1, 32), (0.0, 1, 32), (5.0, 2, 32), (25.0, 2, 8)])
+@pytest.mark.parametrize(("work_ms", "procs", "least"), [(0.01, 1, 96), (0.0, 1, 96), (5.0, 2, 40), (25.0, 2, 8)])
 def test_a_worker_far_away_has_a_batch_worth_its_message(work_ms: float, procs: int, least: int) -> None:
-    """However long the way there and back: what a worker does in the window by its own word it may have, up to 32."""
+    """However long the way there and back: what a worker does in the window by its own word it may have, up to 96."""
     pace = Pace()
     assert pace.credit(procs, 0.1) == 2 * procs  # nothing is known yet
     pace.begun(10.0)

@@ -59,8 +59,8 @@ def test_a_worker_whose_reports_are_overtaken_has_a_pace_all_the_same() -> None:
     machine.delivery.stored([1, 2], 100.1)
     report = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1, 2], attempts=[1, 1], codes=bytes(2), work_ms=0.02)
     effects = machine.received(lane.peer, report, 100.2)
-    assert (machine.delivery.late["outcome"], lane.done, lane.unsettled_bytes) == (2, 2, 33)
-    assert [len(effect.jobs) for effect in effects if isinstance(effect, Send)] == [33]
+    assert (machine.delivery.late["outcome"], lane.done, lane.unsettled_bytes) == (2, 2, 97)
+    assert [len(effect.jobs) for effect in effects if isinstance(effect, Send)] == [97]
 
 
 def test_sink_that_is_reached_is_greeted_at_once() -> None:

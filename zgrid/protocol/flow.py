@@ -12,7 +12,7 @@ from math import exp
 SINGLE_WORK_MS = 4.0
 """From this much work per job on, jobs go to children one by one: a hand-over costs about 0.1 ms, 3 % at most."""
 
-MESSAGE_JOBS_MIN = 32
+MESSAGE_JOBS_MIN = 96
 """With fewer jobs than these, a message and its answer cost a ventilator more than all else that it does for them."""
 
 PACE_MEMORY_S = 0.25
