@@ -16,6 +16,8 @@ from bench_grid import HERE, Grid, make_files, scratch
 
 BARE = "bare PUSH/PULL"
 MEMORY_MB_MAX = 300
+LARGE_PHOTOS = 40
+"""As many are enlarged; more would only take longer to be made."""
 
 Tell = Callable[[str], None]
 """Told how far a measurement is."""
@@ -120,22 +122,47 @@ def inline_large(bench: Bench) -> Iterator[Figure]:
 
 def chain(bench: Bench) -> Iterator[Figure]:
     """The real chain on real photographs (--photos), beside the same functions in two processes without sockets."""
-    what = "faces and highlight on photographs, inline"
+    yield from chain_on(bench, "chain", "faces and highlight on photographs, inline", bench.options.images, taken)
+
+
+def chain_large(bench: Bench) -> Iterator[Figure]:
+    """The same with photographs that are enlarged to twelve megapixels, as cameras make them."""
+    what = "the same, enlarged to 12 megapixels"
+    yield from chain_on(bench, "chain-large", what, max(20, bench.options.images // 5), enlarged)
+
+
+def chain_on(
+    bench: Bench, name: str, what: str, count: int, make: Callable[[list[Path], Path], list[Path]]
+) -> Iterator[Figure]:  # fmt: skip
+    """Measure the chain on ``count`` images: those that ``make`` writes, again and again, each under its own name."""
     given = bench.options.photos
     photos = sorted(path for path in given.rglob("*") if path.is_file()) if given else []
     if not photos:
-        yield Figure("grid", "chain", what, "images/s", goal=Goal(0.97), error="give a folder with --photos")
+        yield Figure("grid", name, what, "images/s", goal=Goal(0.97), error="give a folder with --photos")
         return
     with scratch(bench.base) as files:
-        paths = [files / f"{number:05d}{photos[number % len(photos)].suffix}" for number in range(bench.options.images)]
-        for number, path in enumerate(paths):  # the same few again and again, each under a name of its own
-            shutil.copyfile(photos[number % len(photos)], path)
+        made = make(photos, files / "made")
+        paths = [files / f"{number:05d}{made[number % len(made)].suffix}" for number in range(count)]
+        for number, path in enumerate(paths):
+            shutil.copyfile(made[number % len(made)], path)
         both = bench.turns(
             "images/s",
             zgrid=lambda: bench.grid(paths, ["faces", "highlight"]),
             bare=lambda: bare_chain(paths),
         )
-    yield Figure("grid", "chain", what, "images/s", both["zgrid"], "bare processes", both["bare"], Goal(0.97))
+    yield Figure("grid", name, what, "images/s", both["zgrid"], "bare processes", both["bare"], Goal(0.97))
+
+
+def taken(photos: list[Path], _: Path) -> list[Path]:
+    """Return the photographs as they are."""
+    return photos
+
+
+def enlarged(photos: list[Path], folder: Path) -> list[Path]:
+    """Return some of the photographs, enlarged to twelve megapixels."""
+    import bench_pictures  # noqa: PLC0415  it sets this process's threads
+
+    return bench_pictures.make(folder, photos, 12.0, LARGE_PHOTOS)
 
 
 def slow(bench: Bench, name: str, quick_ms: float, count: int) -> Iterator[Figure]:
