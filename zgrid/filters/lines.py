@@ -14,6 +14,7 @@ from zgrid.filters import magick
 from zgrid.filters.orientation import Pixels
 
 magick.use_own_policy()
+magick.name_library()
 try:
     from wand.color import Color
     from wand.image import Image as MagickImage

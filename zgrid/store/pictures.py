@@ -33,7 +33,7 @@ _SYNCS_FEW, _SYNCS_MANY = 2, 8
 eight, which wait for each other and for the interpreter, and took twice the processor's time."""
 
 _SLOW_SYNC_S = 0.004
-"""A disk that takes longer than this for a file is slow: a drive that turns needs 8 ms and more, flash less than 1 ms."""
+"""A disk that takes longer than this for a file is slow: one that turns needs 8 ms and more, flash less than 1 ms."""
 
 Picture = tuple[bytes, str | None, bytes | memoryview]
 """(key, media type, the file's bytes)."""
