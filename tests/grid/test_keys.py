@@ -168,3 +168,21 @@ def test_sink_that_is_revoked_ends_its_ventilator(keyed, tmp_path):
     keyed.enrolment.revoke("sink")
     assert ventilator.wait() == 2
     assert re.search("the key of the sink .* was revoked", ventilator.said()[-1])
+
+
+def test_workers_of_one_key_are_told_apart_after_a_restart(keyed, tmp_path):
+    """Of three workers with one key each is welcomed once by a ventilator that was started again, and none is lost."""
+    photographs.tiny(tmp_path / "in", 300)
+    ventilator, _ = serve(keyed, tmp_path / "in", filter=["marked:work_ms=20"], beat_interval_ms=1000)
+    names = ("a", "b", "c")
+    for name in names:
+        keyed.worker(name, keys=keyed.keys / "w1.key")
+    keyed.until_joined(*names)
+    keyed.until(lambda: keyed.counts()[State.STORED] > 3, what="some are stored")
+    keyed.kill("ventilator")
+    keyed.restart("ventilator")
+    keyed.until_joined(*names)
+    keyed.until_settled(300, 60.0)
+    assert not ventilator.events("worker_gone")
+    assert not ventilator.events("worker_silent")
+    assert len(keyed.rows()) == 300

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import GATHER_JOBS, GATHER_TIMES_MAX, Intake, Lookup, Store
-from zgrid.protocol.messages import Ask, Hello, Holds, Results
+from zgrid.protocol.messages import Ask, Beat, Bye, Hello, Holds, Results, Who
 
 LEDGER = b"L" * 16
 GATHER_S = 0.025
@@ -133,3 +133,16 @@ def test_who_leaves_gathers_nothing() -> None:
     assert [type(effect) for effect in machine.tick(101.2)] == [Store]
     machine.results(results(7, 8, 9), 101.3)
     assert [type(effect) for effect in machine.stored(0, 101.3)] == [Store]
+
+
+def test_message_names_its_speaker_by_boot_or_ledger() -> None:
+    """Of several ventilators each is told by what it says; who has not said HELLO is nobody yet."""
+    machine = intake()
+    boots, ledgers = (b"1" * 8, b"2" * 8), (b"A" * 16, b"B" * 16)
+    for boot, ledger in zip(boots, ledgers, strict=True):
+        machine.received(boot, Hello(role="ventilator", name="v", boot=boot, host="h", ledger=ledger), 1.0)
+    for boot, ledger in zip(boots, ledgers, strict=True):
+        assert machine.speaker(Beat(boot=boot)) == machine.speaker(Bye(boot=boot)) == boot
+        assert machine.speaker(Ask(ledger=ledger, seqs=[1], keys=bytes(16))) == boot
+    assert machine.speaker(Beat(boot=b"3" * 8)) is machine.speaker(Who(boot=boots[0])) is None
+    assert machine.speaker(Ask(ledger=LEDGER, seqs=[1], keys=bytes(16))) is None

@@ -63,6 +63,16 @@ def test_a_worker_whose_reports_are_overtaken_has_a_pace_all_the_same() -> None:
     assert [len(effect.jobs) for effect in effects if isinstance(effect, Send)] == [97]
 
 
+def test_message_names_its_speaker_by_lane() -> None:
+    """Whatever names a lane is from its worker; what names none, or one of another ventilator's life, from nobody."""
+    machine, _ = served(1, 2)
+    report = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1], attempts=[1], codes=bytes(1), work_ms=0.0)
+    assert machine.speaker(report) == b"peer1"
+    assert machine.speaker(Beat(boot=BOOT, lane=2)) == machine.speaker(Bye(boot=BOOT, lane=2)) == b"peer2"
+    assert machine.speaker(Beat(boot=BOOT, lane=3)) is machine.speaker(Beat(boot=b"another!", lane=2)) is None
+    assert machine.speaker(Who(boot=BOOT)) is None
+
+
 def test_sink_that_is_reached_is_greeted_at_once() -> None:
     """It answers with its boot: of the same one only what was closed is asked, of another all that is on its way."""
     machine, _ = served(0, 1)

@@ -44,7 +44,7 @@ def enrolled(folder):
 class Gatehouse:
     """One guarded socket of each gate, at ``ports``, and lanes; all of it turned by ``turn``.
 
-    ``heard``: gate -> (peer, message) of everything that was let through.
+    ``heard``: gate -> (peer, message) of everything that was let through. ``lane_owners``: lane -> whose it is.
     """
 
     def __init__(self, folder, own="photos", patient=False):
@@ -63,11 +63,13 @@ class Gatehouse:
             door = self.doors[gate] = Door(socket, self.guard.invited)
             door.port = self.ports[gate] = int(bind(socket, "tcp://127.0.0.1:*", "--bind").rpartition(":")[2])
             self.posts[gate] = GuardedPost(
-                socket, lambda *told: self.complaints.append(told), self.guard, gate, door, routed=gate != "intake"
-            )
+                socket, lambda *told: self.complaints.append(told), self.guard, gate, door, routed=gate != "intake",
+                speaker=lambda message: self.lane_owners.get(getattr(message, "lane", 0)),
+            )  # fmt: skip
             self.heard[gate] = []
         self.lanes = Lanes(self.context, "tcp://127.0.0.1:0", None, self.guard)
         self.signals = []
+        self.lane_owners = {}
         self.made = []
 
     def allow(self, *names):

@@ -31,6 +31,18 @@ def joined(house, name, gate="ventilator", role="worker", **other):
     return caller
 
 
+def beats(house, number):
+    """Return the peer and message of each BEAT at the ventilator, once there are so many."""
+    found = []
+
+    def heard():
+        found[:] = [one for one in house.heard["ventilator"] if type(one[1]) is Beat]
+        return len(found) == number
+
+    house.until(heard, f"{number} beats are heard")
+    return found
+
+
 # -- lanes
 
 
@@ -90,6 +102,7 @@ def test_name_of_another_cannot_be_taken(house, taken):
 def test_reconnected_is_known_again(house):
     """A process whose connection was lost is the same one on the next, before it says who it is."""
     first = joined(house, "w1")
+    house.lane_owners[7] = first.boot
     again = house.caller("w1", "ventilator")
     first.close()
     again.say(Beat(boot=LEDGER[:8], lane=7))
@@ -99,7 +112,7 @@ def test_reconnected_is_known_again(house):
 
 
 def test_restarted_is_one_process_again(house):
-    """Once its first process is not known any more, a worker that reconnects is the second one without asking."""
+    """Once its first process is not known any more, a key has one process, which may reconnect without being asked."""
     first, second, follower = joined(house, "w1"), joined(house, "w1"), joined(house, "photos2", role="ventilator")
     post = house.posts["ventilator"]
     post.say_last(Refuse(reason="gone", final=True), first.boot)
@@ -109,6 +122,7 @@ def test_restarted_is_one_process_again(house):
     post.keep({second.boot}, "worker")
     assert post.peers(house.keys["w1"].public) == [second.boot]
     assert post.peers(house.keys["photos2"].public) == [follower.boot], "what has another role was forgotten"
+    house.lane_owners[7] = second.boot
     again = house.caller("w1", "ventilator")
     second.close()
     again.say(Beat(boot=LEDGER[:8], lane=7))
@@ -118,11 +132,38 @@ def test_restarted_is_one_process_again(house):
 def test_two_processes_of_one_key_are_told_apart(house):
     """With two processes of one key, a connection that has not said which it is counts for neither."""
     first, second = joined(house, "w1"), joined(house, "w1")
-    third = house.caller("w1", "ventilator")
+    house.lane_owners |= {7: first.boot, 8: second.boot}
+    third, again = house.caller("w1", "ventilator"), house.caller("w1", "ventilator")
     third.say(Beat(boot=LEDGER[:8]))
-    house.until(lambda: any(type(message) is Beat for _, message in house.heard["ventilator"]), "it is heard")
-    peer = next(peer for peer, message in house.heard["ventilator"] if type(message) is Beat)
-    assert peer not in {first.boot, second.boot}
+    second.close()
+    again.say(Beat(boot=LEDGER[:8], lane=8))
+    said = {message.lane: peer for peer, message in beats(house, 2)}
+    assert said[0] not in {first.boot, second.boot}
+    assert said[8] == second.boot
+
+
+def test_the_only_process_known_of_a_key_may_be_another(house):
+    """Where only one of a key's processes is known by now, what another one says does not pass for that one's."""
+    first = joined(house, "w1")
+    house.lane_owners[7] = first.boot
+    second = house.caller("w1", "ventilator")
+    second.say(Beat(boot=LEDGER[:8], lane=6))  # of a lane that is gone
+    ((peer, _),) = beats(house, 1)
+    assert peer != first.boot
+    house.posts["ventilator"].send(Who(boot=LEDGER[:8]), peer)
+    until(second.answers, "it is asked who it is")
+    house.posts["ventilator"].send(Refuse(reason="for the first"), first.boot)
+    until(first.answers, "the first one is still where it was")
+
+
+def test_lane_of_another_key_is_nobodys(house):
+    """Whoever names the lane of a worker with another key does not pass for that one."""
+    first = joined(house, "w1")
+    house.lane_owners[7] = first.boot
+    other = house.caller("w2", "ventilator")
+    other.say(Beat(boot=LEDGER[:8], lane=7))
+    ((peer, _),) = beats(house, 1)
+    assert peer != first.boot
 
 
 def test_ledger_of_another_cannot_be_taken(house):

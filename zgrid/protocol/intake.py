@@ -135,6 +135,12 @@ class Intake:
         self.counts[f"unexpected {type(message).__name__}"] += 1
         return []
 
+    def speaker(self, message: Message) -> bytes | None:
+        """Return the ventilator that a message names by its boot or ledger; None where it names none that is here."""
+        if type(message) is Ask:
+            return next((peer for peer, ledger in self.peers.items() if ledger == message.ledger), None)
+        return message.boot if isinstance(message, Beat | Bye) and message.boot in self.peers else None
+
     def looked_up(self, lookup: Lookup, stored: set[bytes]) -> list[Effect]:
         """The store says which of the keys asked for it has."""
         have: list[int] = []

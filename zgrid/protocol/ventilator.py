@@ -94,6 +94,13 @@ class Ventilator:
         self.unexpected[type(message).__name__] += 1
         return []
 
+    def speaker(self, message: Message) -> bytes | None:
+        """Return the peer whose lane a message names; None where that is nobody's lane, or it names none."""
+        if not isinstance(message, Beat | Outcomes | Bye) or message.boot != self.boot:
+            return None
+        lane = self.delivery.lanes.get(message.lane)
+        return None if lane is None else lane.peer
+
     def lane_bound(self, lane_id: int, address: str) -> list[Effect]:
         """A lane's socket is bound at ``address``, so the worker can be told."""
         lane = self.delivery.lanes.get(lane_id)

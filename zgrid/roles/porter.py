@@ -22,7 +22,7 @@ from zgrid.settings import is_ipc, is_local
 from zgrid.transport.clock import new_boot
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.doors import Door
-from zgrid.transport.guard import Guard, GuardedPost, WatchedPost
+from zgrid.transport.guard import Guard, GuardedPost, Speaker, WatchedPost
 from zgrid.transport.keyring import Key, Member, list_of, members_of, read_list, roster_of
 from zgrid.transport.loop import Loop
 from zgrid.transport.post import Post
@@ -96,15 +96,17 @@ class Porter:
         self._loop.watch(door.monitor, lambda: self._read_door(door))
         return bound
 
-    def post(self, socket: Any, gate: str, *, routed: bool = False, views: bool = False) -> Post:
-        """Return the messages of the socket that was bound last, judged where there are keys; see ``Post``."""
+    def post(
+        self, socket: Any, gate: str, *, routed: bool = False, views: bool = False, speaker: Speaker = lambda _: None
+    ) -> Post:  # fmt: skip
+        """Return the messages of the socket that was bound last, judged where there are keys; see ``GuardedPost``."""
         complain = self._telling.complain
         if is_ipc(self._settings.bind):
             return Post(socket, complain, routed=routed, views=views)
         door = self._doors[-1]
         if self.guard is None:
             return WatchedPost(socket, complain, door, routed=routed, views=views)
-        return GuardedPost(socket, complain, self.guard, gate, door, routed=routed, views=views)
+        return GuardedPost(socket, complain, self.guard, gate, door, routed=routed, views=views, speaker=speaker)
 
     # -- who is allowed
 

@@ -15,7 +15,7 @@ from zgrid.protocol import rights
 from zgrid.protocol.effects import Log as LogEffect
 from zgrid.protocol.effects import Reply
 from zgrid.protocol.intake import Intake
-from zgrid.protocol.messages import Answer, Bye, Question, Results, Roster
+from zgrid.protocol.messages import Answer, Bye, Message, Question, Results, Roster
 from zgrid.protocol.rights import AT_INTAKE, AT_SINK
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.memory import tune_memory
@@ -124,7 +124,7 @@ class SinkRole:
         router = control_router(context)
         stack.callback(router.close)
         self.address = self.porter.bind(router, settings.bind, AT_SINK, "--bind")
-        self.control = self.porter.post(router, AT_SINK, routed=True)
+        self.control = self.porter.post(router, AT_SINK, routed=True, speaker=self._speaker)
         pull = intake_pull(context)
         stack.callback(pull.close)
         place = neighbour(settings.bind, "intake", settings.intake_port)
@@ -133,6 +133,9 @@ class SinkRole:
         self.loop.watch(router, self._read_control)
         self.loop.watch(pull, self._read_results)
         self.log.info(Event.LISTENING, address=self.address, intake=self.intake_address)
+
+    def _speaker(self, message: Message) -> bytes | None:
+        return self.machine.speaker(message)  # which is made only when this socket has its port
 
     # -- what happens
 

@@ -143,7 +143,7 @@ class VentilatorRole:
         router = control_router(context, FRAME_BYTES_MAX)  # images are put here, too
         stack.callback(router.close)
         self.address = self.porter.bind(router, settings.bind, AT_VENTILATOR, "--bind")
-        self.workers = self.porter.post(router, AT_VENTILATOR, routed=True)
+        self.workers = self.porter.post(router, AT_VENTILATOR, routed=True, speaker=self.machine.speaker)
         self.loop.watch(router, self._read_workers)
         self.lanes = Lanes(context, self.address, ports(settings.lanes), self.porter.guard)
         stack.callback(self.lanes.close_all)

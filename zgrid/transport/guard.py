@@ -38,6 +38,9 @@ ROUTE_BYTES = 5
 
 _VERSION = b"1.0"
 
+Speaker = Callable[[Message], bytes | None]
+"""Returns the process that a message can only be from, by what it names; None where it names nothing of anybody's."""
+
 Refused = Callable[[str, str, str], None]
 """Called with a subject for the log's rate limit, who it was, and why it is refused."""
 
@@ -184,15 +187,17 @@ class GuardedPost(Post):
 
     The peer of a message is the boot of the process that sent it, whatever connection it came by: the ROUTER's own
     names change when somebody reconnects, and names that peers choose could be taken from others. A process is known by
-    its HELLO, and only under the key that said it; a tool, which says none, by its connection.
+    its HELLO, and only under the key that said it; on its next connection by what it names there (``speaker``), for any
+    number of processes may share a key; a tool, which says no HELLO, by its connection.
     """
 
     def __init__(
         self, socket: zmq.Socket[bytes], complain: Callable[[str, str], None], guard: Guard, gate: str,
-        door: Door | None, *, routed: bool = False, views: bool = False,
+        door: Door | None, *, routed: bool = False, views: bool = False, speaker: Speaker = lambda _: None,
     ) -> None:  # fmt: skip
         super().__init__(socket, complain, routed=routed, views=views)
         self._guard = guard
+        self._speaker = speaker
         self._gate = gate
         self._door = door
         self._ways: OrderedDict[bytes, _Way] = OrderedDict()
@@ -306,9 +311,9 @@ class GuardedPost(Post):
                 self._ledgers[message.ledger] = public
             self._reach(message.boot, _Way(route, public, descriptor))
         elif route not in self._peers and type(message) not in (Question, Put):
-            mine = self._of_key.get(public, ())
-            if len(mine) == 1:  # it has reconnected, and cannot be anybody else
-                self._reach(next(iter(mine)), _Way(route, public, descriptor))
+            peer = self._speaker(message)
+            if peer is not None and peer in self._of_key.get(public, ()):  # it has reconnected
+                self._reach(peer, _Way(route, public, descriptor))
         return None
 
     def _reach(self, peer: bytes, way: _Way) -> None:
