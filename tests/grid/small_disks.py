@@ -38,19 +38,21 @@ class Disks:
         """Give the space back."""
         (folder / BALLAST).unlink()
 
-    def protect(self, folder):
-        """Make a folder read-only, for root too."""
-        for _ in range(TRIES):
-            _mount("--bind", folder, folder)
-            words = ["mount", "-o", "remount,bind,ro", folder]
-            if subprocess.run(words, check=False, capture_output=True).returncode == 0:
-                return
-            self.release(folder)  # somebody has just opened a file there to write
-        pytest.skip("no folder can be made read-only here")
 
-    def release(self, folder):
-        """Make it writable again."""
-        subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
+def protect(folder):
+    """Make a folder read-only, for root too, to whom has the disks of this thread."""
+    for _ in range(TRIES):
+        _mount("--bind", folder, folder)
+        words = ["mount", "-o", "remount,bind,ro", folder]
+        if subprocess.run(words, check=False, capture_output=True).returncode == 0:
+            return
+        release(folder)  # somebody has just opened a file there to write
+    pytest.skip("no folder can be made read-only here")
+
+
+def release(folder):
+    """Make it writable again."""
+    subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
 
 
 class _FullError(Exception):

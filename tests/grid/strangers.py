@@ -39,9 +39,9 @@ def rubbish(chance):
     ]
 
 
-def throw(port, data):
+def throw(port, data, host="127.0.0.1"):
     """Connect to a port, send bytes, and go; whoever listens may hang up on us at any moment."""
-    with socket.create_connection(("127.0.0.1", port), 5.0) as link:
+    with socket.create_connection((host, port), 5.0) as link:
         try:
             link.sendall(data)
             link.settimeout(0.05)

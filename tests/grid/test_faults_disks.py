@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 import photographs
 import pytest
 from ends import check_end
-from small_disks import Disks
+from small_disks import Disks, protect, release
 
 from zgrid.protocol.job import State
 
@@ -93,11 +93,11 @@ def test_locked_database_at_the_sink(grid, tmp_path, timed):
 def test_read_only_pictures(grid, disks, tmp_path, timed):
     """While the folder of pictures cannot be written, no row is either; then all are, with their pictures."""
     sink = start_sinking(grid, tmp_path)
-    disks.protect(grid.pictures_folder)
+    protect(grid.pictures_folder)
     reason, stored = check_waiting(grid, sink, "store_failed")
     assert str(grid.pictures_folder) in reason
     assert "let this user write to that folder" in reason
-    disks.release(grid.pictures_folder)
+    release(grid.pictures_folder)
     timed("writable again -> going on", goes_on(grid, stored))
     check_end(grid, 150, picture_bytes=PICTURE_BYTES)
 

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hub import Hub
 from plan import plan
 from small_disks import Disks
-from storm import Storm, log_files, space_of
+from storm import HOSTS, Storm, log_files, space_of
 from verdict import Verdict
 from vitals import MIB
 
@@ -32,16 +33,24 @@ def run(minutes, seed, keep=None, *, with_keys=False):
         again = f"scripts/chaos --minutes {minutes:g} --seed {seed}{' --with-keys' * with_keys}"
         say(f"{again}   (everything is in {folder})")
         homes = _disks(folder, minutes * 60, stack, say)
-        storm = Storm(folder, seed, minutes * 60, say, homes)
+        hub = _hub(stack, say)
+        storm = Storm(folder, seed, minutes * 60, say, homes, hub)
         if with_keys:
             _give_keys(storm.grid, folder / "keys", stack)
+        elif hub:
+            _do_without_keys(storm.grid, stack)
         problems = ["it did not come to its end"]
         try:
             problems, lines = _course(storm)
+        except KeyboardInterrupt:
+            storm.broken_off = True
+            say(f"broken off: nothing was checked; everything is in {folder}")
+            raise
         finally:
             storm.given_up.set()
             storm.over.set()
             storm.grid._kill_all()
+            storm.calm()
             for name, (home, _) in homes.items() if problems or keep else ():
                 shutil.copytree(home, folder / f"{name}-kept", dirs_exist_ok=True)
         for line in lines:
@@ -60,6 +69,12 @@ def _give_keys(grid, folder, stack):
     grid.key = read_key(folder / "operator.key")
     grid.environment["ZGRID_KEYS"] = os.environ["ZGRID_KEYS"] = str(folder)
     stack.callback(os.environ.pop, "ZGRID_KEYS")
+
+
+def _do_without_keys(grid, stack):
+    """Have everything that is started talk to other hosts without keys, and us as well."""
+    grid.environment["ZGRID_INSECURE"] = os.environ["ZGRID_INSECURE"] = "true"
+    stack.callback(os.environ.pop, "ZGRID_INSECURE")
 
 
 def _speaker(told):
@@ -81,8 +96,20 @@ def _disks(folder, seconds, stack, say):
         sizes = space_of(seconds)
         return {name: (disks.small(folder / f"{name}-disk", size), size) for name, size in sizes.items()}
     except pytest.skip.Exception as error:
-        say(f"no full disks in this run: {error}")
+        say(f"no full disks and no read-only pictures in this run: {error}")
         return {}
+
+
+def _hub(stack, say):
+    """Return a network with a host for each process; none where there cannot be one."""
+    try:
+        with ExitStack() as own:
+            hub = Hub(own, *HOSTS)
+            stack.push(own.pop_all())
+            return hub
+    except pytest.skip.Exception as error:
+        say(f"no cut and no bad links in this run: {error}")
+        return None
 
 
 def _course(storm):
@@ -162,7 +189,8 @@ def _in_a_sentence(storm, states, accepted):
 
 _CALLED = {
     "kill": "kill -9", "stop": "SIGSTOP", "restart": "SIGTERM", "lock": "locked database", "fill": "full disk",
-    "strangers": "garbage", "clock": "clock set by an hour",
+    "strangers": "garbage", "clock": "clock set by an hour", "cut": "cut link", "bad": "bad network",
+    "readonly": "read-only pictures",
 }  # fmt: skip
 
 

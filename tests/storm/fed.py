@@ -14,11 +14,14 @@ FILES_KEPT_S = 60.0
 
 
 class Fed:
-    """One ventilator, and the folder that its images appear in. ``listed``: files that it has not been told of yet."""
+    """One ventilator at ``host``, and the folder that its images appear in.
 
-    def __init__(self, name, home, folder):
+    ``listed``: files that it has not been told of yet.
+    """
+
+    def __init__(self, name, home, folder, host):
         self.name = name
-        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self.address = f"tcp://{host}:{free_port()}"
         self.ledger = home / "ledger.sqlite"
         self.folder = folder / "in" / name
         self.folder.mkdir(parents=True)

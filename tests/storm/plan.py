@@ -7,9 +7,11 @@ VENTILATORS = ("v1", "v2")
 WORKERS = ("w1", "w2", "w3")
 SINK = "sink"
 
-LONGEST_S = 12.0
+SHORTEST_S, LONGEST_S = 0.2, 12.0
+SHORTEST_OF_KIND_S = dict.fromkeys(("cut", "bad", "readonly"), 1.5)
+"""How long faults last. A network that is back before TCP has sent anything again was hardly away."""
 
-GAPS_S, GAPS_OF_SHORT_RUNS_S, SHORT_S = (0.4, 4.0), (0.3, 2.0), 60.0
+GAPS_S, GAPS_OF_SHORT_RUNS_S, SHORT_S = (0.4, 4.0), (0.2, 1.5), 60.0
 """Between two faults: the grid must get some work done, too, and a short run must see all kinds of them."""
 
 FAULTS = (
@@ -17,7 +19,8 @@ FAULTS = (
     + [("stop", one) for one in ("ventilator", "agent", "child", "sink")]
     + [("restart", one) for one in ("ventilator", "agent", "sink")]
     + [("lock", "sink"), ("fill", "sink"), ("fill", "ledger"), ("strangers", "ventilator"), ("strangers", "sink")]
-    + [("clock", "all")]
+    + [("clock", "all"), ("readonly", "sink"), ("bad", "all")]
+    + [("cut", one) for one in ("ventilator", "agent", "sink")]
 )
 """Kind of fault, and the kind of victim."""
 
@@ -28,7 +31,7 @@ CALM_FROM, CALM_TO, CALM_IN_RUNS_OF_S = 0.45, 0.9, 600.0
 
 
 class Fault(NamedTuple):
-    """One fault. ``lasts_s``: of what is stopped, locked, full or down. ``which`` picks among several children."""
+    """One fault. ``lasts_s``: of what is stopped, locked, full, cut or down. ``which`` picks among several children."""
 
     at_s: float
     kind: str
@@ -39,12 +42,16 @@ class Fault(NamedTuple):
 
     def __str__(self):
         whose = {
-            "all": "of everybody, by an hour, for",
             "child": f"a child of {self.victim}",
             "ledger": f"the disk of {self.victim}'s ledger",
-        }.get(self.part)
-        lasts = "" if self.kind == "strangers" else f" {self.lasts_s:.1f} s"
-        return f"{self.kind} {whose or self.victim}{lasts}"
+        }.get(self.part, self.victim)
+        words = {
+            "clock": "clock of everybody, by an hour, for",
+            "bad": "bad links of everybody for",
+            "cut": f"cut the link of {whose} for",
+            "readonly": f"readonly pictures of {whose} for",
+        }.get(self.kind, f"{self.kind} {whose}")
+        return words if self.kind == "strangers" else f"{words} {self.lasts_s:.1f} s"
 
 
 def plan(seed, seconds):
@@ -58,7 +65,8 @@ def plan(seed, seconds):
             deck = chance.sample(FAULTS, len(FAULTS))
         kind, part = deck.pop()
         victim = _victim(part, chance)
-        lasts_s = chance.uniform(0.0, 2.0) if kind in {"kill", "restart"} else _lasting(chance, longest_s)
+        shortest_s = SHORTEST_OF_KIND_S.get(kind, SHORTEST_S)
+        lasts_s = chance.uniform(0.0, 2.0) if kind in {"kill", "restart"} else _lasting(chance, shortest_s, longest_s)
         fault = Fault(at_s, kind, victim, part, lasts_s, chance.randrange(1 << 16))
         if not _is_spared(fault, seconds):
             faults.append(fault)
@@ -73,9 +81,9 @@ def _victim(part, chance):
     return chance.choice(WORKERS) if part in {"agent", "child"} else SINK
 
 
-def _lasting(chance, longest_s):
-    """Return a time from 0.2 s up, the short ones as likely as the long ones."""
-    return 0.2 * (longest_s / 0.2) ** chance.random()
+def _lasting(chance, shortest_s, longest_s):
+    """Return a time between these, the short ones as likely as the long ones."""
+    return shortest_s * (longest_s / shortest_s) ** chance.random()
 
 
 def _is_spared(fault, seconds):

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import skewed
 from fed import Fed
 from feed import CHAIN, Feeder
-from harness import Grid, query
+from harness import Grid, free_port, query
 from meddling import Meddler, resume
 from plan import SINK, VENTILATORS, WORKERS
 from strikes import SkippedError, Strikes
@@ -34,6 +34,9 @@ DOWN_S = 0.5
 
 TROUBLE_LASTS_S = 15.0
 """A process that starts while its disk is full or its database locked may end with a sentence, until so long after."""
+
+HOSTS = ("people", *VENTILATORS, *WORKERS, SINK)
+"""Each process has one of its own; at the first are those who feed, meddle and watch."""
 
 LAST_LINES = 25
 SETTLES_WITHIN_S = 600.0
@@ -57,11 +60,14 @@ class Fall(NamedTuple):
 
 
 class Storm:
-    """One run. ``say`` takes each line for people; ``homes``: name -> (folder, bytes) of the small disks there are."""
+    """One run. ``say`` takes each line for people; ``homes``: name -> (folder, bytes) of the small disks there are.
 
-    def __init__(self, folder, seed, seconds, say, homes):
+    ``hub``: with a host for each process and for people; where there is none, all are on loopback.
+    """
+
+    def __init__(self, folder, seed, seconds, say, homes, hub=None):
         self.grid = Grid(folder)
-        self.seed, self.seconds, self.say, self.homes = seed, seconds, say, homes
+        self.seed, self.seconds, self.say, self.homes, self.hub = seed, seconds, say, homes, hub
         self.flaky, self.drafts = folder / "flaky", folder / "drafts"
         self.flaky.mkdir(parents=True)
         self.ahead = folder / "clock-ahead"
@@ -70,8 +76,11 @@ class Storm:
         self.grid.program = (skewed.__file__,)
         self.drafts.mkdir()
         self.over, self.given_up = threading.Event(), threading.Event()
+        self.broken_off = False
         self.problems = []
-        self.stopped, self.full, self.troubles = set(), set(), []
+        self.stopped, self.full, self.protected, self.cut = (set() for _ in range(4))
+        self.network_is_bad = False
+        self.troubles = []
         self.trouble_until_s = 0.0
         self.falling = {}
         self.up_at_s = {}
@@ -86,7 +95,8 @@ class Storm:
         self._poll = select.poll()
         self.grid.database = self.home(SINK) / "results.sqlite"
         self.grid.pictures_folder = self.home(SINK) / "pictures"
-        self.ventilators = {name: Fed(name, self.home(name), folder) for name in VENTILATORS}
+        self.grid.sink_address = f"tcp://{self.host(SINK)}:{free_port()}"
+        self.ventilators = {name: Fed(name, self.home(name), folder, self.host(name)) for name in VENTILATORS}
         self.feeders = {name: Feeder(self, one) for name, one in self.ventilators.items()}
         self.meddlers = {name: Meddler(self, one, self.feeders[name]) for name, one in self.ventilators.items()}
         self.strikes = Strikes(self)
@@ -101,6 +111,14 @@ class Storm:
         folder = self.homes[name][0] if name in self.homes else self.grid.folder / f"{name}-data"
         folder.mkdir(exist_ok=True)
         return folder
+
+    def host(self, name):
+        """Return the address of a process."""
+        return self.hub.addresses[name] if self.hub else "127.0.0.1"
+
+    def at(self, name):
+        """What is started inside is at the host of a process."""
+        return self.hub.at(name) if self.hub else nullcontext()
 
     # -- what is told
 
@@ -123,7 +141,8 @@ class Storm:
         try:
             yield
         except Exception:  # noqa: BLE001  a fault of any kind is what we look for
-            self.wrong(f"the {name} ended:\n{traceback.format_exc()}")
+            if not self.broken_off:
+                self.wrong(f"the {name} ended:\n{traceback.format_exc()}")
 
     def share_of(self, name):
         """Return which part of what a short run has of every kind goes to a ventilator."""
@@ -133,20 +152,23 @@ class Storm:
 
     def begin(self):
         """Start everything."""
-        self.grid.sink()
+        with self.at(SINK):
+            self.grid.sink()
         for name, one in self.ventilators.items():
             by_reference = name == "v2"
-            self.grid.ventilator(
-                "-" if by_reference else one.folder, name=name, bind=one.address, ledger=one.ledger,
-                filter=CHAIN.split(), ttr_ms=TTR_MS, attempts_max=ATTEMPTS_MAX, by_reference=by_reference,
-                stdin=subprocess.PIPE if by_reference else None,
-            )  # fmt: skip
+            with self.at(name):
+                self.grid.ventilator(
+                    "-" if by_reference else one.folder, name=name, bind=one.address, ledger=one.ledger,
+                    filter=CHAIN.split(), ttr_ms=TTR_MS, attempts_max=ATTEMPTS_MAX, by_reference=by_reference,
+                    stdin=subprocess.PIPE if by_reference else None,
+                )  # fmt: skip
         modules = ["filters_for_tests", "filters_for_chaos"]
         for name in WORKERS:
-            self.grid.worker(
-                name, to=[one.address for one in self.ventilators.values()], procs=WORKING[name],
-                filter_module=modules, child_memory_bytes_max=CHILD_BYTES_MAX, stop_ms=STOP_MS,
-            )  # fmt: skip
+            with self.at(name):
+                self.grid.worker(
+                    name, to=[one.address for one in self.ventilators.values()], procs=WORKING[name],
+                    filter_module=modules, child_memory_bytes_max=CHILD_BYTES_MAX, stop_ms=STOP_MS,
+                )  # fmt: skip
         for name in self.grid.processes:
             self._started(name)
         for thread in self._threads():
@@ -165,7 +187,7 @@ class Storm:
         """Stop the faults, undo them, start everything, and wait until all is closed; return whether it is."""
         self.over.set()
         self.tell("the faults are over")
-        self._undo_due(float("inf"))
+        self.calm()
         self.up_at_s = dict.fromkeys(self.up_at_s, 0.0)
         for thread in self._threads():
             self._wait(lambda thread=thread: not thread.is_alive(), 90.0, f"the {thread.name} ends")
@@ -298,11 +320,15 @@ class Storm:
         if undo is not None:
             heapq.heappush(self._undo, (self.now_s + fault.lasts_s, next(self._numbers), fault, undo))
 
+    def calm(self):
+        """Undo every fault now."""
+        self._undo_due(float("inf"))
+
     def _undo_due(self, until_s):
         while self._undo and self._undo[0][0] <= until_s:
             _, _, fault, undo = heapq.heappop(self._undo)
             undo()
-            if fault.kind in {"lock", "fill"}:
+            if fault.kind in {"lock", "fill", "readonly"}:
                 self.trouble_until_s = self.now_s + TROUBLE_LASTS_S
 
     # -- processes
@@ -327,7 +353,8 @@ class Storm:
                 self.up_at_s[name] = now_s + (fall.down_s if fall else DOWN_S)
             elif now_s >= self.up_at_s[name]:
                 del self.up_at_s[name]
-                process.start()
+                with self.at(name):
+                    process.start()
                 self._started(name)
 
     def _started(self, name):

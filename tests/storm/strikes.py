@@ -9,13 +9,17 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import skewed
+import small_disks
 import zmq
 from strangers import chatter, listening_ports, rubbish, throw
 
 SHRINK_TRIES = 20
 CHATTER_MESSAGES = 60
 HOUR_MS = 3_600_000
+BAD_DELAY_MS, BAD_LOSS_PERCENT = 200, 5
+"""What a bad link does to each packet, each way."""
 
 
 class Strikes:
@@ -32,6 +36,9 @@ class Strikes:
             "fill": self._fill,
             "strangers": self._strangers,
             "clock": self._clock,
+            "readonly": self._readonly,
+            "cut": self._cut,
+            "bad": self._bad,
         }
 
     def strike(self, fault):
@@ -108,7 +115,7 @@ class Strikes:
     def _fill(self, fault):
         home = self.storm.homes.get("sink" if fault.part == "sink" else fault.victim)
         if home is None:
-            raise SkippedError("there are no disks of our own here")
+            raise SkippedError(NO_DISKS)
         folder, size_bytes = home
         if folder in self.storm.full:
             raise SkippedError("it is full already")
@@ -122,6 +129,64 @@ class Strikes:
             resize(folder, size_bytes)
 
         return free
+
+    def _readonly(self, fault):
+        """Let nobody write to the sink's folder of pictures."""
+        folder = self.grid.pictures_folder
+        if not self.storm.homes:
+            raise SkippedError(NO_DISKS)
+        if folder in self.storm.protected:
+            raise SkippedError("it is read-only already")
+        if not folder.is_dir():
+            raise SkippedError("it is not there yet")
+        try:
+            small_disks.protect(folder)
+        except pytest.skip.Exception as error:
+            raise SkippedError(str(error)) from error
+        self.storm.protected.add(folder)
+        self.storm.troubles.append(fault)
+
+        def release():
+            small_disks.release(folder)
+            self.storm.troubles.remove(fault)
+            self.storm.protected.discard(folder)
+
+        return release
+
+    # -- the network
+
+    def _hub(self):
+        if self.storm.hub is None:
+            raise SkippedError("there is no network of our own here")
+        return self.storm.hub
+
+    def _cut(self, fault):
+        """Lose all packets from and to the victim, which nobody is told of."""
+        hub = self._hub()
+        if fault.victim in self.storm.cut:
+            raise SkippedError("it is cut already")
+        self.storm.cut.add(fault.victim)
+        hub.cut(fault.victim)
+
+        def mend():
+            self.storm.cut.discard(fault.victim)
+            hub.mend(fault.victim)
+
+        return mend
+
+    def _bad(self, fault):
+        """Delay all packets, and lose some."""
+        hub = self._hub()
+        if self.storm.network_is_bad:
+            raise SkippedError("they are bad already")
+        self.storm.network_is_bad = True
+        hub.worsen(BAD_DELAY_MS, BAD_LOSS_PERCENT)
+
+        def ease():
+            self.storm.network_is_bad = False
+            hub.ease()
+
+        return ease
 
     # -- clocks
 
@@ -138,16 +203,23 @@ class Strikes:
         if process.popen.pid in self.storm.stopped:
             raise SkippedError(f"{fault.victim} is stopped")
         chance = random.Random(fault.which)
-        for port in sorted(listening_ports(process.popen.pid)):
-            with suppress(OSError):
-                throw(port, chance.choice(rubbish(chance)))
-            with zmq.Context() as context, context.socket(chance.choice((zmq.DEALER, zmq.PUSH))) as stranger:
-                stranger.linger = 200
-                stranger.sndtimeo = 200
-                stranger.connect(f"tcp://127.0.0.1:{port}")
-                with suppress(zmq.Again):
-                    for frames in chatter(chance, CHATTER_MESSAGES):
-                        stranger.send_multipart(frames)
+        with self.storm.at(fault.victim):  # they are near, whatever its link is like now
+            for port in sorted(listening_ports(process.popen.pid)):
+                self._tease(chance, self.storm.host(fault.victim), port)
+
+    def _tease(self, chance, host, port):
+        with suppress(OSError):
+            throw(port, chance.choice(rubbish(chance)), host)
+        with zmq.Context() as context, context.socket(chance.choice((zmq.DEALER, zmq.PUSH))) as stranger:
+            stranger.linger = 200
+            stranger.sndtimeo = 200
+            stranger.connect(f"tcp://{host}:{port}")
+            with suppress(zmq.Again):
+                for frames in chatter(chance, CHATTER_MESSAGES):
+                    stranger.send_multipart(frames)
+
+
+NO_DISKS = "there are no disks of our own here"
 
 
 class SkippedError(Exception):

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from meddling import Meddler
-from plan import CALM_FROM, CALM_TO, FAULTS, SPARED, plan
+from plan import CALM_FROM, CALM_TO, FAULTS, LONGEST_S, SHORTEST_OF_KIND_S, SPARED, plan
 from storm import Storm
 from verdict import Verdict
 from vitals import JUDGED_FROM_S, MIB, Sample, Vitals
@@ -24,7 +24,8 @@ def test_seed_names_the_plan():
     faults = plan(5, 60.0)
     assert faults == plan(5, 60.0) != plan(6, 60.0)
     assert {(one.kind, one.part) for one in faults[: len(FAULTS)]} == set(FAULTS)
-    assert all(one.lasts_s <= 12.0 for one in faults)
+    assert all(one.lasts_s <= LONGEST_S for one in faults)
+    assert all(one.lasts_s >= SHORTEST_OF_KIND_S.get(one.kind, 0.0) for one in faults)
 
 
 def test_some_live_long():
