@@ -1,7 +1,11 @@
 """scripts/fuzz works: each target that starts no process for a moment, and what it finds is told and kept."""
 
+import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,33 @@ def test_what_is_found_is_kept_and_can_be_replayed(tmp_path):
     replayed = subprocess.run([broken / "fuzz", *again[2:]], capture_output=True, text=True, timeout=120, check=False)
     assert replayed.returncode == 1
     assert "too long" in replayed.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_told_to_stop_ends_its_engine_and_tells_what_came_of_it(tmp_path, how):
+    """Ctrl-C and SIGTERM do the same: the engine, which has a session of its own, does not run on alone."""
+    words = fuzz_targets.PURE[:2]
+    command = [SCRIPT, *words, "--engine=chance", "--minutes=60", f"--folder={tmp_path}"]
+    script = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    engine = 0
+    try:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / words[0] / "state.json").exists():
+            assert script.poll() is None
+            assert time.monotonic() < deadline, "the engine did not begin"
+            select.select([], [], [], 0.02)
+        engine = int(Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text())
+        script.send_signal(how)
+        said, wrong = script.communicate(timeout=90)
+        assert script.returncode == 0, wrong
+        assert [line.split()[0] for line in said.splitlines() if "executions in" in line] == [f"{words[0]}:"]
+        assert not wrong
+        assert not Path(f"/proc/{engine}").exists()
+    finally:
+        script.kill()
+        script.wait()
+        if engine and Path(f"/proc/{engine}").exists():
+            os.kill(engine, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
