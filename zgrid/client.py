@@ -8,6 +8,7 @@ with zgrid.Client("tcp://photos.lan:5550") as client:
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -23,11 +24,11 @@ from zgrid.protocol.limits import (
     TTR_MS_MAX,
 )
 from zgrid.protocol.rights import OPERATOR
-from zgrid.settings import connectable, is_ipc
+from zgrid.settings import connectable, is_elsewhere, is_ipc
 from zgrid.sources import path_to_uri
 from zgrid.sources.content import ARCHIVES, HEAD_BYTES, kind_of
 from zgrid.transport.client import Client as Link
-from zgrid.transport.keyring import Key, find_key
+from zgrid.transport.keyring import Key, find_key, plain_call
 
 PUT_BYTES = 8 << 20
 """Images of one message: more of them make it no faster, and one that is lost is sent again as a whole."""
@@ -71,7 +72,8 @@ class Client:
     """A connection to the ventilator at ``address``, for one thread; close it, or use it in a ``with``.
 
     ``timeout_ms``: how long there may be no sign of life. ``keys``: an operator's key file or the folder that has it,
-    else what ZGRID_KEYS names, else the default folder, if it is there; ``insecure`` does without.
+    else what ZGRID_KEYS names, else the default folder, if it is there; ``insecure`` does without. Where there are none
+    and it was not said, a call to another machine is a UserWarning.
 
     Every method raises ``zgrid.errors.ZGridError`` with a sentence: SettingsError where what was asked for cannot be,
     RefusedError where it cannot be done now, UnansweredError where nobody answers. Whatever returns was done, and is on
@@ -86,7 +88,10 @@ class Client:
         except ValueError as error:
             raise SettingsError(str(error)) from None
         self.timeout_ms = timeout_ms
-        self._link = Link(self.address, None if insecure else key_for(address, keys))
+        key = None if insecure else key_for(address, keys)
+        if key is None and not insecure and (sentence := plain_sentence(address)):
+            warnings.warn(sentence, stacklevel=2)
+        self._link = Link(self.address, key)
 
     def __enter__(self) -> Self:
         return self
@@ -295,11 +300,19 @@ def key_for(address: str, keys: str | Path | None = None) -> Key | None:
 
     ``keys`` as ``Client`` has it. ZGRID_INSECURE does without. Raises SettingsError for keys that cannot be used.
     """
-    insecure = os.environ.get("ZGRID_INSECURE", "").lower() in {"1", "true", "yes", "on"}
     named = keys or os.environ.get("ZGRID_KEYS")
-    if is_ipc(address) or (insecure and keys is None):
+    if is_ipc(address) or (_is_insecure() and keys is None):
         return None
     return find_key(OPERATOR, Path(named) if named else None)
+
+
+def plain_sentence(address: str) -> str | None:
+    """Return what to warn with where ``key_for`` found none; None where that is no matter, or meant."""
+    return plain_call(address) if is_elsewhere(address) and not _is_insecure() else None
+
+
+def _is_insecure() -> bool:
+    return os.environ.get("ZGRID_INSECURE", "").lower() in {"1", "true", "yes", "on"}
 
 
 def _read(image: Image) -> tuple[str, bytes]:

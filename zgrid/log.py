@@ -70,6 +70,7 @@ class Event(StrEnum):
     KEYS_WRONG = "keys_wrong", "the list of who is allowed cannot be used; the one before holds until it is mended"
     PEER_REFUSED = "peer_refused", "somebody was kept out, or said what its key gives no right to; it was dropped"
     TURNED_AWAY = "turned_away", "another process does not let this one in, and why; it tries again"
+    UNPROTECTED = "unprotected", "another machine is called without keys, and nobody has said --insecure"
     PEER_ERROR = "peer_error", "a message broke the protocol; it was counted and dropped"
 
     CHILD_STARTED = "child_started", "a child process of a worker is ready for images"

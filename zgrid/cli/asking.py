@@ -5,12 +5,16 @@
 
 import inspect
 import os
+import sys
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zgrid.cli.output import say
 from zgrid.errors import SettingsError
 from zgrid.settings import connectable
 
@@ -84,4 +88,16 @@ def connected(address: str, timeout_ms: int) -> "Client":
         raise SettingsError(f"ADDRESS: {error}") from None
     from zgrid.client import Client
 
-    return Client(address, timeout_ms)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        client = Client(address, timeout_ms)
+    warn_if_plain(address)
+    return client
+
+
+def warn_if_plain(address: str) -> None:
+    """Say so where another machine is called without keys, and nobody has said --insecure."""
+    from zgrid.client import key_for, plain_sentence
+
+    with suppress(SettingsError):  # whoever calls says that
+        if key_for(address) is None and (sentence := plain_sentence(address)):
+            say(f"zgrid: {sentence}", sys.stderr)

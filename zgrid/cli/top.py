@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zgrid.cli.asking import Patience
+from zgrid.cli.asking import Patience, warn_if_plain
 from zgrid.cli.durations import duration_ms
 from zgrid.cli.output import say
 from zgrid.errors import EXIT_OK, SettingsError, ZGridError
@@ -93,7 +93,10 @@ def _print(addresses: list[str], interval_s: float, timeout_ms: int, *, again: b
 def _watches(addresses: list[str], interval_s: float, timeout_ms: int, news: Callable[[], None]) -> "list[Watch]":
     from zgrid.cli.watching import Watch
 
-    return [Watch(address, interval_s, timeout_ms, news) for address in dict.fromkeys(addresses)]
+    distinct = dict.fromkeys(addresses)
+    for address in distinct:
+        warn_if_plain(address)
+    return [Watch(address, interval_s, timeout_ms, news) for address in distinct]
 
 
 def _text(watches: "list[Watch]") -> str:

@@ -7,9 +7,9 @@ from typing import Any
 from zgrid.errors import SettingsError
 from zgrid.log import Event
 from zgrid.roles.telling import Telling
-from zgrid.settings import is_ipc
+from zgrid.settings import is_elsewhere, is_ipc
 from zgrid.transport.arrivals import Arrivals
-from zgrid.transport.keyring import Curve, Key, Member, find_key, split
+from zgrid.transport.keyring import Curve, Key, Member, find_key, plain_call, split
 from zgrid.transport.loop import Loop
 
 
@@ -25,10 +25,16 @@ def own_key(role: str, settings: Any, addresses: list[str]) -> Key | None:
 
 
 class Calls:
-    """A role's connections, all of its own loop. ``key``: its own, None without keys."""
+    """A role's connections, all of its own loop. ``key``: its own, None without keys; ``insecure``: that is meant.
 
-    def __init__(self, key: Key | None, loop: Loop, telling: Telling) -> None:
+    Where it is not, whatever is called on another machine is warned of, once for each address. It is not refused, as
+    the opening of a port is: what has keys lets nobody in without, and what has none was opened on purpose.
+    """
+
+    def __init__(self, key: Key | None, loop: Loop, telling: Telling, *, insecure: bool = False) -> None:
         self.key = key
+        self._insecure = insecure
+        self._warned: set[str] = set()
         self._loop = loop
         self._telling = telling
         self._watched: dict[Any, Arrivals] = {}
@@ -36,6 +42,8 @@ class Calls:
 
     def curve(self, address: str, role: str, members: tuple[Member, ...] | None = None) -> Curve | None:
         """Return the keys to call a process of ``role``; None where it is called without. Raises SettingsError."""
+        if self.key is None:
+            self._warn(address)
         return None if self.key is None or is_ipc(address) else self.key.calling(address, role, members)
 
     def like(self, curve: Curve | None, address: str) -> Curve | None:
@@ -49,8 +57,13 @@ class Calls:
         self._sinks.update(told)
         return changed
 
-    def to_sink(self, sink: str) -> Curve | None:
-        """Return the keys to call a sink that a ventilator has named. Raises SettingsError where it named no key."""
+    def to_sink(self, sink: str, address: str) -> Curve | None:
+        """Return the keys to call a sink that a ventilator has named, and that is reached at ``address``.
+
+        Raises SettingsError where it named no key.
+        """
+        if self.key is None:
+            self._warn(address)
         if self.key is None or is_ipc(sink):
             return None
         if sink not in self._sinks:
@@ -79,6 +92,12 @@ class Calls:
         """Stop watching all of them; before the sockets are closed."""
         for socket in list(self._watched):
             self.forget(socket)
+
+    def _warn(self, address: str) -> None:
+        if self._insecure or address in self._warned or not is_elsewhere(address):
+            return
+        self._warned.add(address)
+        self._telling.say(Event.UNPROTECTED, address, {"address": address, "reason": plain_call(address)})
 
     def _read(self, arrivals: Arrivals, address: str, arrived: Callable[[], None]) -> None:
         if arrivals.take():

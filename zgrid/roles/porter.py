@@ -60,7 +60,7 @@ class Porter:
                 f"--bind {settings.bind} is open to the network and there are no keys: zgrid keys init makes them, on "
                 f"the ventilator's machine, and --keys names them; or say --insecure to let in whoever comes"
             )
-        self.calls = Calls(self.key, loop, telling)
+        self.calls = Calls(self.key, loop, telling, insecure=settings.insecure)
         stack.callback(self.calls.close)
         self.changed: Callable[[list[Member]], None] = lambda _: None
         self._settings = settings

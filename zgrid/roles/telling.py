@@ -17,6 +17,7 @@ WARNINGS = frozenset(
         Event.WORKER_GONE, Event.WORKER_SILENT, Event.WORKER_REFUSED, Event.SINK_GONE, Event.VENTILATOR_GONE,
         Event.VENTILATOR_AWAITED, Event.STORE_FAILED, Event.DISK_FULL, Event.CHILD_DIED, Event.CHILD_STARVED,
         Event.CHILD_OVERRAN, Event.PEER_ERROR, Event.PEER_REFUSED, Event.TURNED_AWAY, Event.KEYS_WRONG,
+        Event.UNPROTECTED,
     }
 )  # fmt: skip
 

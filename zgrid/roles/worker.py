@@ -85,7 +85,8 @@ class WorkerRole:
         self.controls: list[Post] = []
         self.lanes: dict[int, Post] = {}
         self.outboxes: dict[str, Outbox] = {}
-        self.calls = Calls(own_key(rights.WORKER, settings, settings.ventilators), self.loop, self.telling)
+        key = own_key(rights.WORKER, settings, settings.ventilators)
+        self.calls = Calls(key, self.loop, self.telling, insecure=settings.insecure)
         self.context = open_context()
         stack.callback(self.context.term)
         stack.callback(self._close_sockets)
@@ -341,7 +342,7 @@ class WorkerRole:
         outbox = self.outboxes.get(address)
         if outbox is None:
             try:
-                curve = self.calls.to_sink(effect.address)
+                curve = self.calls.to_sink(effect.address, address)
                 outbox = self.outboxes[address] = Outbox(self.context, address, curve)
                 if curve is not None:
                     self.calls.watch(outbox.socket, address)

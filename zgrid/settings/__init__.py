@@ -18,7 +18,7 @@ from zgrid.settings.tables import (
     shown_of,
     variable_of,
 )
-from zgrid.settings.values import Shown, connectable, is_ipc, is_local, metrics_place, split_address
+from zgrid.settings.values import Shown, connectable, is_elsewhere, is_ipc, is_local, metrics_place, split_address
 
 __all__ = [
     "ROLES",
@@ -31,6 +31,7 @@ __all__ = [
     "WorkerSettings",
     "connectable",
     "flag_of",
+    "is_elsewhere",
     "is_ipc",
     "is_local",
     "load",

@@ -80,6 +80,14 @@ def is_local(address: str) -> bool:
     return host.startswith("127.") or host in {"localhost", "::1"}
 
 
+def is_elsewhere(address: str) -> bool:
+    """Whether what is called at an address may be on another machine; false for what is no address."""
+    try:
+        return not is_local(address)
+    except ValueError:
+        return False
+
+
 def _size(value: object) -> object:
     """Turn ``32MiB``, ``32M`` or ``32 mb`` into bytes; one M is 1048576."""
     if not isinstance(value, str):

@@ -151,6 +151,14 @@ def find_key(role: str, keys: Path | None) -> Key | None:
     return read_key(keys if keys.is_file() else _only(keys, role), role)
 
 
+def plain_call(address: str) -> str:
+    """Return the sentence that warns of a call to another machine without keys."""
+    return (
+        f"{address} is called without keys: nothing is encrypted, and whoever is in between may read and change it; "
+        f"--keys names them (zgrid keys enroll makes some), or say --insecure where that is meant"
+    )
+
+
 def list_of(key: Key) -> Path | None:
     """Return the list that a ventilator's or operator's key file belongs to; None where it is on another machine."""
     beside = key.path.parent / LIST
