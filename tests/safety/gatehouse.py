@@ -44,10 +44,11 @@ def enrolled(folder):
 class Gatehouse:
     """One guarded socket of each gate, at ``ports``, and lanes; all of it turned by ``turn``.
 
-    ``heard``: gate -> (peer, message) of everything that was let through. ``lane_owners``: lane -> whose it is.
+    ``door_limits``: those of each ``Door``. ``heard``: gate -> (peer, message) of everything that was let through.
+    ``lane_owners``: lane -> whose it is.
     """
 
-    def __init__(self, folder, own="photos", patient=False):
+    def __init__(self, folder, own="photos", patient=False, **door_limits):
         self.keys = enrolled(folder)
         self.folder = folder
         self.context = zmq.Context()
@@ -60,7 +61,7 @@ class Gatehouse:
         for gate in RIGHTS:
             socket = intake_pull(self.context) if gate == "intake" else control_router(self.context)
             self.guard.protect(socket, gate)
-            door = self.doors[gate] = Door(socket, self.guard.invited)
+            door = self.doors[gate] = Door(socket, self.guard.invited, **door_limits)
             door.port = self.ports[gate] = int(bind(socket, "tcp://127.0.0.1:*", "--bind").rpartition(":")[2])
             self.posts[gate] = GuardedPost(
                 socket, lambda *told: self.complaints.append(told), self.guard, gate, door, routed=gate != "intake",

@@ -1,9 +1,14 @@
 """The connections of a bound socket on which nobody has said anything yet: how many there may be, and no more.
 
+Some are strangers, and some were let in and have nothing to say, as at the intake of a sink that was started again
+while there is no work: those may be many more, or they would be cut, come again, and put each other out for ever.
+
 libzmq accepts whoever comes, keeps each for as long as a handshake may take, and even before it knows who sends it
 takes in a frame of any length that the socket allows. It has no option against that. So each accepted connection is
-kept in mind, by its descriptor, until a message has come by it; when there are too many the oldest are cut, strangers
-first.
+kept in mind, by its descriptor, until a message has come by it; when there are too many strangers the oldest are cut.
+
+The monitor says that a handshake has succeeded, and not whose. But how one went can be told from how much either side
+has sent, which the kernel knows: with keys, libzmq's READY follows only on the guard's word.
 
 A descriptor is a hint, for it may be another file's by now. So nothing is done to one but ``shutdown``, and only where
 it is a TCP connection at the very port of this door. At worst an innocent one is cut, and reconnects.
@@ -23,8 +28,12 @@ import zmq
 from zgrid.transport.clock import now as clock_now
 
 SILENT_MAX = 512
-"""Connections at one door on which nobody has spoken. A thousand workers that start at once stay below it, because each
-speaks a few ms after it came."""
+"""Strangers at one door: nobody has spoken, nor been let in. A thousand workers that start at once stay below it,
+because each is let in a few ms after it came."""
+
+GREETED_MAX = 4096
+"""Connections at one door that were let in and on which nobody has spoken: as many as there are members at most. Each
+costs 23 KiB."""
 
 STRANGER_BYTES_MAX = 64 << 10
 """What a host may send on a connection before a key of that host was accepted; a handshake takes less than 1 KiB."""
@@ -44,8 +53,16 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 )
 _EVENT = struct.Struct("=HI")
-_RECEIVED = struct.Struct("=128xQ")
-"""tcpi_bytes_received in the kernel's struct tcp_info (linux/tcp.h)."""
+_TRAFFIC = struct.Struct("=128xQ64xQQ")
+"""tcpi_bytes_received, tcpi_bytes_sent and tcpi_bytes_retrans in the kernel's struct tcp_info (linux/tcp.h)."""
+
+_GREETING = 64
+_LET_IN = _GREETING + 170 + 30
+"""With keys, to whom is let in libzmq sends greeting, WELCOME (170 bytes) and READY (52 at least, with the type of the
+socket); to whom is not, an ERROR of 12 bytes instead."""
+
+_READY = _GREETING + 2 + 6 + 19
+"""Without keys each side sends its greeting and READY with the type of its socket, one of three letters at least."""
 
 
 def have_descriptors() -> int:
@@ -90,15 +107,23 @@ class Door:
     """One bound TCP socket. Make it before the socket is bound, set ``port`` after, watch ``monitor``, call ``read``.
 
     ``invited``: hosts of which a key was accepted, and when; None where there are no keys, and every host is alike.
+    ``silent_max`` and ``greeted_max``: how many connections there may be on which nobody has spoken, before and after
+    they were let in.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], invited: Mapping[str, float] | None) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], invited: Mapping[str, float] | None, *, silent_max: int = SILENT_MAX,
+        greeted_max: int = GREETED_MAX,
+    ) -> None:  # fmt: skip
         self._socket = socket
         self._invited = invited
         self.port = 0
         self.counts: Counter[str] = Counter()
-        self._silent: dict[int, float] = {}
-        self._silent_max = min(SILENT_MAX, have_descriptors() // 4)
+        self._silent: dict[int, None] = {}  # in the order in which they came, as the next
+        self._greeted: dict[int, None] = {}
+        descriptors = have_descriptors()
+        self._silent_max = min(silent_max, descriptors // 4)
+        self._greeted_max = min(greeted_max, descriptors // 4)
         self.monitor = watch(socket, _EVENTS)
 
     def read(self) -> int:
@@ -112,34 +137,43 @@ class Door:
             event, value = _EVENT.unpack(data)
             if event == zmq.EVENT_ACCEPTED:
                 self.counts["accepted"] += 1
-                self._silent.pop(value, None)  # in the order in which they came
-                self._silent[value] = clock_now()
+                self.spoke(value)  # whoever had this number before is gone
+                self._silent[value] = None
             elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
-                self.counts["unheard"] += self._silent.pop(value, None) is not None
+                before = self.crowd
+                self.spoke(value)
+                self.counts["unheard"] += before - self.crowd
             elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 self.counts["foreign"] += 1
                 foreign += 1
             elif event == zmq.EVENT_ACCEPT_FAILED:
                 self.counts["no_room"] += 1
-        if len(self._silent) > self._silent_max:
+        if len(self._silent) > self._silent_max or len(self._greeted) > self._greeted_max:
             self._make_room()
         return foreign
 
     @property
     def crowd(self) -> int:
         """How many connections there are on which nobody has spoken."""
+        return len(self._silent) + len(self._greeted)
+
+    @property
+    def strangers(self) -> int:
+        """How many of them were not let in either, so far as is known."""
         return len(self._silent)
 
     def spoke(self, descriptor: int) -> None:
         """Somebody has said something on a connection."""
         self._silent.pop(descriptor, None)
+        self._greeted.pop(descriptor, None)
 
     def tick(self) -> None:
-        """Several times a second: cut strangers that send more than a handshake takes."""
-        if self._invited is None or not self._silent:
-            return
+        """Several times a second: see who was let in, and cut strangers that send more than a handshake takes."""
         for descriptor in list(self._silent):
-            if _received(descriptor) > STRANGER_BYTES_MAX and not self._is_invited(descriptor):
+            received, sent = _traffic(descriptor)
+            if self._is_let_in(received, sent):
+                self._greet(descriptor)
+            elif self._invited is not None and received > STRANGER_BYTES_MAX and not self._is_invited(descriptor):
                 self._cut(descriptor)
 
     def close(self) -> None:
@@ -147,10 +181,24 @@ class Door:
         unwatch(self._socket, self.monitor)
 
     def _make_room(self) -> None:
-        """Cut as many as are too many: strangers first, and of them those who came first."""
-        excess = len(self._silent) - self._silent_max
-        for descriptor in sorted(self._silent, key=self._is_invited)[:excess]:  # and of each kind the oldest first
-            self._cut(descriptor)
+        """Cut as many as are too many: those who came first, and of strangers those of hosts that are not known."""
+        for descriptor in list(self._silent):
+            if len(self._silent) <= self._silent_max:
+                break
+            if self._is_let_in(*_traffic(descriptor)):
+                self._greet(descriptor)
+            elif not self._is_invited(descriptor):
+                self._cut(descriptor)
+        for ones, most in ((self._silent, self._silent_max), (self._greeted, self._greeted_max)):
+            for descriptor in list(ones)[: max(0, len(ones) - most)]:
+                self._cut(descriptor)
+
+    def _is_let_in(self, received: int, sent: int) -> bool:
+        return sent >= _LET_IN if self._invited is not None else min(received, sent) >= _READY
+
+    def _greet(self, descriptor: int) -> None:
+        self._silent.pop(descriptor, None)
+        self._greeted[descriptor] = None
 
     def _is_invited(self, descriptor: int) -> bool:
         if not self._invited:
@@ -159,7 +207,7 @@ class Door:
         return at is not None and clock_now() - at < INVITED_S
 
     def _cut(self, descriptor: int) -> None:
-        self._silent.pop(descriptor, None)
+        self.spoke(descriptor)
         self.counts["cut"] += cut(descriptor, self.port)
 
 
@@ -213,14 +261,17 @@ def host_of(descriptor: int) -> str | None:
             return None
 
 
-def _received(descriptor: int) -> int:
-    """Return how many bytes have come by a TCP connection; 0 where that cannot be told."""
+def _traffic(descriptor: int) -> tuple[int, int]:
+    """Return how many bytes have come by a TCP connection, and gone, once each; 0 where that cannot be told."""
     borrowed = _borrowed(descriptor)
     if borrowed is None:
-        return 0
+        return 0, 0
     with borrowed:
         try:
-            info = borrowed.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _RECEIVED.size)
+            info = borrowed.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TRAFFIC.size)
         except OSError:
-            return 0
-    return int(_RECEIVED.unpack(info)[0]) if len(info) == _RECEIVED.size else 0
+            return 0, 0
+    if len(info) != _TRAFFIC.size:
+        return 0, 0
+    received, sent, again = _TRAFFIC.unpack(info)
+    return received, sent - again
