@@ -60,12 +60,13 @@ class SourceError(ZGridError):
     """A source or one image of it cannot be read.
 
     ``transient`` is true where trying again may help (a network share that is away) and false where it cannot
-    (the file is gone).
+    (the file is gone). ``forbidden``: this process may not read it, which says nothing of the image itself.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, forbidden: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.forbidden = forbidden
 
 
 class FilterError(ZGridError):

@@ -56,6 +56,23 @@ def test_archives(grid, tmp_path, by_reference):
     assert {uri.partition("!/inside/")[2] for uri in grid.rows()} == {path.name for path in paths}
 
 
+def test_what_a_worker_may_not_read_is_sent_to_it(grid, tmp_path):
+    """By reference, a link that leads out of --allow is refused; then the image travels, and no attempt is lost."""
+    inside, outside = photographs.tiny(tmp_path / "in", 2), photographs.tiny(tmp_path / "out", 2, name="far")
+    for path in outside:
+        (tmp_path / "in" / path.name).symlink_to(path)
+    ventilator = grid.ventilator(tmp_path / "in", once=True, filter=["marked"], by_reference=True, attempts_max=1)
+    worker = grid.worker(allow=tmp_path / "in")
+    grid.sink()
+    assert ventilator.wait() == 0
+    assert len(grid.rows()) == len(inside) + len(outside)
+    released = [one for one in grid.history() if one.event == "released"]
+    assert len(released) == len(outside)
+    assert all("leads out of what this worker may read" in one.note for one in released)
+    assert not ventilator.events("job_retried")
+    assert not worker.events("worker_refused")
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\0"])
 def test_list_on_standard_input(grid, tmp_path, end):
     """Paths on standard input are taken as they come, whether ended by lines or by NULs."""

@@ -5,7 +5,7 @@ from typing import Any
 from zgrid.protocol import agent_effects
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
-from zgrid.protocol.effects import Bury, Charge, Reply, Review, Send, Settle, TellSink
+from zgrid.protocol.effects import Bury, Charge, Postpone, Record, Reply, Review, Send, Settle, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
@@ -195,6 +195,37 @@ def test_who_hands_jobs_back_gets_no_more() -> None:
     effects = machine.received(b"peer1", back, 100.1)
     assert not [effect for effect in effects if isinstance(effect, Send)]
     assert machine.delivery.window.ready == 2
+
+
+def unread(serial: int) -> Outcomes:
+    """Return the report of a worker that may not read the image of its job 1."""
+    why = {"reason": "is not below --allow", "unread": True}
+    return Outcomes(
+        boot=BOOT, lane=1, serial=serial, seqs=[1], attempts=[1], codes=bytes([Code.TROUBLED]), reasons={"0": why}
+    )
+
+
+def test_what_a_worker_may_not_read_is_no_attempt_and_travels() -> None:
+    """The job is ready again at once, uncharged, for the same worker too; its image goes with it."""
+    machine, _ = served(1, 1)
+    effects = machine.received(b"peer1", unread(1), 100.1)
+    assert not [effect for effect in effects if isinstance(effect, Charge | Postpone | Bury)]
+    ((job,),) = [effect.jobs for effect in effects if isinstance(effect, Send)]
+    assert (job.seq, job.failures, job.attempt, job.unread, job.suspect) == (1, 0, 1, True, False)
+    ((seqs, detail),) = [(one.seqs, one.note) for one in effects if isinstance(one, Record) and one.event == "released"]
+    assert (seqs, detail) == ([1], "is not below --allow")
+    lane = machine.delivery.lanes[1]
+    assert (lane.stage, lane.failed, lane.done, lane.unsettled_bytes) == (Stage.READY, 0, 0, 1)
+
+
+def test_a_worker_that_cannot_read_what_travelled_is_charged() -> None:
+    """Whoever says it again, of bytes that it was sent, does not get the job back for ever."""
+    machine, _ = served(1, 1)
+    machine.received(b"peer1", unread(1), 100.1)
+    machine.received(b"peer1", unread(1), 100.2)
+    assert machine.delivery.late["outcome"] == 1, "a report that is repeated is late"
+    effects = machine.received(b"peer1", unread(2), 100.3)
+    assert [(effect.seq, effect.failures) for effect in effects if isinstance(effect, Postpone)] == [(1, 1)]
 
 
 def test_a_job_that_waited_long_has_its_full_time_once_it_runs() -> None:

@@ -69,6 +69,10 @@ VECTORS: dict[str, Message] = {
         boot=BOOT, lane=7, serial=19, seqs=list(range(41, 48)), attempts=[1, 1, 1, 1, 2, 3, 1], codes=bytes(Code),
         work_ms=812.5, reasons={"2": {"reason": "not an image"}, "4": {"reason": "the child died", "signal": 11}},
     ),
+    "08-outcomes-unread": Outcomes(
+        boot=BOOT, lane=7, serial=20, seqs=[48], attempts=[1], codes=bytes([Code.TROUBLED]),
+        reasons={"0": {"reason": "is not at or below a path that this worker may read (--allow)", "unread": True}},
+    ),
     "09-results": Results(
         ledger=LEDGER, worker="w7", chain="faces highlight", chain_version="faces=1 highlight=2", seqs=[41, 42],
         attempts=[1, 2], keys=KEYS, uris=URIS, sizes=[3, 1 << 33], waits=[12.5, 0.0], reads=[0.25, 1.0],

@@ -94,11 +94,12 @@ def test_image_that_is_gone(depot):
 
 
 def test_what_a_worker_may_not_read_travels(depot, tmp_path):
-    """By reference, a file outside of a worker's places is sent whole, and so is one whose first attempt failed."""
+    """By reference, what lies outside of a worker's places is sent whole, and what failed or could not be read."""
     make, jobs, _ = depot
     files = jobs[::2]
     files[3].failures = 1
-    places = {1: [path_to_uri(f"{tmp_path}/{number}.jpg") for number in (0, 1, 3)], 2: []}
+    files[4].unread = True
+    places = {1: [path_to_uri(f"{tmp_path}/{number}.jpg") for number in (0, 1, 3, 4)], 2: []}
     loader = make(reach=lambda lane: Reach(places[lane]))
     loader.load(Send(1, files, single=False))
     parts = loaded(loader, 5)

@@ -93,6 +93,20 @@ def test_by_reference_is_read_by_the_child(rig, tmp_path):
     assert "changed" in rig.results[12].reasons
 
 
+def test_what_a_child_may_not_read_is_told_apart(rig, tmp_path):
+    """To the ventilator it is trouble that may pass, and the mark in its evidence says that nothing was tried."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"later busy")
+    version = [path.stat().st_size], [path.stat().st_mtime_ns]
+    for token, uri in ((10, "file:///etc/passwd"), (11, f"file://{path}")):
+        assert rig.pool.assign(0, Chunk(token, 1, [uri], *version))
+    rig.until(lambda rig: len(rig.results) == 2)
+    assert [rig.results[token].code for token in (10, 11)] == [Code.TROUBLED] * 2
+    reasons = [why for event in rig.of(Results) for why in event.returned.reasons.values()]
+    assert "is not at or below a path that this worker may read" in reasons[0]["reason"]
+    assert [why.get("unread") for why in reasons] == [True, None]
+
+
 def test_what_the_ventilator_took_is_read_however_large(rig, tmp_path):
     """By reference the limit is the ventilator's --job-bytes-max, which its operator may have raised."""
     path = tmp_path / "large.tif"

@@ -7,6 +7,7 @@ from work import offers
 
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
+from zgrid.protocol.lane import Stage
 from zgrid.protocol.messages import Beat, Who
 
 
@@ -17,6 +18,16 @@ def test_all_goes_well() -> None:
     assert counts(grid) == {State.STORED: 30, State.DISCARDED: 5, State.BURIED: 2}
     assert grid.sinks[0].store.duplicates == 0
     assert set(grid.work.runs.values()) == {1}
+
+
+def test_what_workers_may_not_read_costs_nothing() -> None:
+    """Jobs whose first worker may not read them are done at the second try, and none of them loses an attempt."""
+    grid = small({"keep": 10, "unread": 20}, 2, 1)
+    grid.settle(30)
+    assert counts(grid) == {State.STORED: 30}
+    assert failures(grid) == {0}
+    assert set(grid.work.runs.values()) == {1, 2}
+    assert all(lane.stage is Stage.READY for lane in only(grid).machine.delivery.lanes.values())
 
 
 def test_worker_dies_before_it_reads_its_jobs() -> None:

@@ -21,7 +21,10 @@ KINDS = ("keep", "discard", "fail", "trouble", "crash", "once", "hang")
 """keep, discard: innocent. fail: permanently. trouble: twice, then it works. crash: always kills its child; once: the
 first time only. hang: overruns its time-to-run."""
 
-INNOCENT = ("keep", "discard")
+UNREAD = "unread"
+"""A kind that chance does not choose: the first worker that gets it may not read it, and gives it back."""
+
+INNOCENT = ("keep", "discard", UNREAD)
 
 
 def kind_of(uri: str) -> str:
@@ -84,5 +87,7 @@ class Work:
             return SEGFAULT, work_s
         if kind == "trouble" and run <= 2:
             return Code.TROUBLED, work_s
+        if kind == UNREAD and run == 1:
+            return Code.RELEASED, 0.0
         self.kept.add(key)
         return Code.FINISHED, work_s

@@ -10,7 +10,7 @@ from work import HANG, SEGFAULT
 from zgrid.protocol import agent_effects as fx
 from zgrid.protocol.assignment import Batch, Returned
 from zgrid.protocol.duty import Duty
-from zgrid.protocol.messages import Jobs, Message
+from zgrid.protocol.messages import Code, Jobs, Message
 
 if TYPE_CHECKING:
     from grid import Grid
@@ -113,10 +113,13 @@ class SimChild:
             worker.clock.at(worker.suspended_until, self._report, run, done)
             return
         count = len(done)
-        news = Returned.plain(
-            bytes(code for _, _, code, _ in done), [0.0] * count, [work_s * 1000 for _, _, _, work_s in done]
-        )
-        news.reasons = {at: {"reason": "why"} for at, (_, _, code, _) in enumerate(done) if code}
+        codes = bytes(code for _, _, code, _ in done)
+        told = codes.replace(bytes([Code.RELEASED]), bytes([Code.TROUBLED]))  # as the agent does with what was unread
+        news = Returned.plain(told, [0.0] * count, [work_s * 1000 for _, _, _, work_s in done])
+        news.reasons = {at: {"reason": "why"} for at, code in enumerate(codes) if code}
+        for at, code in enumerate(codes):
+            if code == Code.RELEASED:
+                news.reasons[at]["unread"] = True
         worker.later(0.0002, worker.returned, self.index, news)
 
 

@@ -49,6 +49,7 @@ def folders(tmp_path):
 def refusal(reader, uri):
     with pytest.raises(SourceError) as caught:
         reader.read(uri)
+    assert caught.value.forbidden is ("--allow" in str(caught.value)), "that says nothing of the image"
     return str(caught.value), caught.value.transient
 
 

@@ -5,7 +5,7 @@ does to a job is looked up in ``moves.MOVES``; a change that comes late alters n
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from zgrid.protocol.asking import asks, by_sink, sink_of
@@ -29,7 +29,7 @@ from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Code, Outcomes
 from zgrid.protocol.moves import CAN_FINISH, MOVES, Change
-from zgrid.protocol.retry import retry_delay_ms
+from zgrid.protocol.retry import given_back, retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
 
@@ -155,7 +155,7 @@ class Delivery:
         for job in lost:
             job.suspect = job.suspect or not (innocent or job.seq in lane.singles)
             reason = f"worker {lane.worker} died while it ran this: {why}"
-            if job.seq not in guilty or self._charge(job, reason, _evidence(job, lane), effects):
+            if job.seq not in guilty or self._charge(job, reason, lane.evidence(job), effects):
                 again.append(job)
         effects += self._ask(list(lane.finished.values()))
         effects.append(CloseLane(lane_id))
@@ -206,7 +206,8 @@ class Delivery:
                 finished[seq] = job
             else:
                 lane.unsettled_bytes -= job.size
-                others.append((job, Code(code), message.reasons.get(str(index), {})))
+                why = message.reasons.get(str(index), {})
+                others.append((job, given_back(job, Code(code), why), why))
         if late:
             self.late["outcome"] += late
         lane.singles.difference_update(message.seqs)
@@ -371,7 +372,7 @@ class Delivery:
         for job, code, why in others:
             reason = str(why.get("reason") or code.name.lower())
             groups.setdefault((code, reason), []).append(job.seq)
-            if code == Code.RELEASED:
+            if code == Code.RELEASED and not why.get("unread"):
                 lane.stage = Stage.LEAVING  # it will not take more either, even if the beat that says so was lost
             if code == Code.DISCARDED:
                 self._close(job, Change.DISCARD)
@@ -387,7 +388,7 @@ class Delivery:
     ) -> bool:
         """Bury, postpone or charge a job that failed; return whether it is ready again."""
         lane.failed += 1
-        evidence = _evidence(job, lane, why)
+        evidence = lane.evidence(job, why)
         if code == Code.FAILED:
             job.failures += 1
             self._close(job, Change.BURY)
@@ -443,8 +444,3 @@ class Delivery:
         """Ask each sink what it has of those of these jobs whose result is on its way there."""
         waiting = [(job.seq, job.key) for job in jobs if job.state is State.FINISHED]
         return asks(self.ledger, len(self.finished), waiting)
-
-
-def _evidence(job: Job, lane: Lane, why: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what is kept of a failure: what the worker says of it, and of which job, where and at which attempt."""
-    return {**(why or {}), "worker": lane.worker, "uri": job.uri, "key": job.key.hex(), "attempt": job.attempt}

@@ -1,7 +1,8 @@
 """A lane: the one worker behind it, what it may do, and exactly which jobs are there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 from zgrid.protocol.flow import Pace, Terms
 from zgrid.protocol.job import State
@@ -16,12 +17,13 @@ class Job:
 
     ``failures``: attempts that are charged to it; ``attempts_max`` and ``ttr_ms``: its own limits, None for the
     ventilator's. ``attempt``: the number of the one that is under way or comes next, from 1; it fences reports, so it
-    never goes back, even when a charge is taken back.
+    never goes back, even when a charge is taken back. ``unread``: a worker that was to read its image may not, so that
+    its bytes travel from now on.
     """
 
     __slots__ = (
         "accepted_ms", "attempt", "attempts_max", "chain", "failures", "finished_at", "key", "lane", "mtime_ns",
-        "priority", "sent_at", "seq", "size", "state", "suspect", "ttr_ms", "uri",
+        "priority", "sent_at", "seq", "size", "state", "suspect", "ttr_ms", "unread", "uri",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +45,7 @@ class Job:
         self.state = State.READY
         self.lane = 0
         self.suspect = failures > 0
+        self.unread = False
         self.finished_at = 0.0
         self.sent_at = 0.0
 
@@ -246,6 +249,10 @@ class Lane:
         """Note that a job is no longer at the worker; its bytes stay unsettled until ``release``."""
         self.singles.discard(seq)
         return self.sent.pop(seq, None)
+
+    def evidence(self, job: Job, why: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what is kept of a failure: what the worker says of it, of which job, where and at which attempt."""
+        return {**(why or {}), "worker": self.worker, "uri": job.uri, "key": job.key.hex(), "attempt": job.attempt}
 
     def suspects(self, before: float) -> list[int]:
         """Return the jobs that the worker had surely started, if it died now: the first in line, if sent singly.

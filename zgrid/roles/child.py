@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
-from zgrid.errors import SettingsError, ZGridError
+from zgrid.errors import SettingsError, SourceError, ZGridError
 from zgrid.filters import Chain, Discard, Fail, Image, Keep, available, missing, parse_steps, progress
 from zgrid.filters.threads import use_one_thread
 from zgrid.kernel import PR_SET_NAME, PR_SET_PDEATHSIG, prctl
@@ -33,20 +33,27 @@ _WORDS_MASK = (1 << 64) - 1
 
 
 class Reading:
-    """The bytes of one image by reference: read when a filter asks, with the time that took."""
+    """The bytes of one image by reference: read when a filter asks, with the time that took.
 
-    __slots__ = ("_reader", "_version", "ms")
+    ``forbidden``: this worker may not read them.
+    """
+
+    __slots__ = ("_reader", "_version", "forbidden", "ms")
 
     def __init__(self, reader: Reader, version: tuple[str, int, int]) -> None:
         self._reader = reader
         self._version = version
         self.ms = 0.0
+        self.forbidden = False
 
     def __call__(self) -> bytes:
         """Return the image's bytes; raises SourceError."""
         began = time.perf_counter()
         try:
             return self._reader.read(*self._version)
+        except SourceError as error:
+            self.forbidden = error.forbidden
+            raise
         finally:
             self.ms += (time.perf_counter() - began) * 1000
 
@@ -164,6 +171,8 @@ class Child:
             self._courier.keep_plainly(read_ms, work_ms)
             return ended
         row = _row(outcome)
+        if row.code is Code.TROUBLED and reading is not None and reading.forbidden:
+            row.code = Code.RELEASED
         if image.touched or row.code is Code.FAILED:
             _describe(row, image)
         self._courier.add(row, read_ms, work_ms)

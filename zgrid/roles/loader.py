@@ -128,7 +128,8 @@ class Loader:
         reach = self._reach(batch.lane)
 
         def travels(job: Job) -> bool:
-            return job.uri not in reach or job.failures > 0  # what was put is below no place of a worker's
+            # What was put is below no place of a worker's.
+            return job.uri not in reach or job.unread or job.failures > 0
 
         for inline, jobs in groupby(batch.jobs, travels):
             yield _Part(Send(batch.lane, list(jobs), batch.single), inline=inline)

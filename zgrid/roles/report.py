@@ -2,6 +2,9 @@
 
 They go in columns: a code byte and two times for each job, and a row more only for a job that has something to tell.
 That keeps a job that has nothing to tell at two microseconds for both ends together.
+
+A job whose image the child may not read is RELEASED here. A worker says that of jobs only when it leaves, so to its
+ventilator it is TROUBLED, with ``unread`` beside the reason.
 """
 
 from array import array
@@ -116,7 +119,7 @@ def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Returned:
     jobs = len(codes)
     if not 0 < jobs <= jobs_max:
         raise ChildError(f"it reports {jobs} results and has {jobs_max} jobs")
-    if codes.translate(None, b"\0\1\2\3"):
+    if codes.translate(None, bytes(_CODES)):
         raise ChildError("it reports a code that is none")
     returned = Returned.plain(codes, _times(reads, jobs), _times(works, jobs))
     index_next, position = 0, 0
@@ -127,6 +130,7 @@ def read_report(header: list[Any], body: memoryview, jobs_max: int) -> Returned:
         position = _read_row(returned, row, body, position)
     if position != len(body):
         raise ChildError("its pictures are longer than it says")
+    returned.codes = codes.translate(_AS_TOLD)
     return returned
 
 
@@ -141,6 +145,9 @@ def _times(packed: bytes, jobs: int) -> list[float]:
         raise ChildError("its times are no times")
     return values
 
+
+_CODES = (Code.FINISHED, Code.DISCARDED, Code.FAILED, Code.TROUBLED, Code.RELEASED)
+_AS_TOLD = bytes.maketrans(bytes([Code.RELEASED]), bytes([Code.TROUBLED]))
 
 _ROW_CHECKS: tuple[tuple[str, Check], ...] = (
     ("reason", checks.text(TEXT_CHARS_MAX)),
@@ -188,5 +195,5 @@ def _read_row(returned: Returned, row: list[Any], body: memoryview, position: in
 def _evidence(reason: str, code: int, digest: bytes | None) -> dict[str, Any]:
     """Return what is told of a job that was not kept; whoever looks at a failure wants to know which bytes failed."""
     if digest is None or code == Code.DISCARDED:
-        return {"reason": reason}
+        return {"reason": reason, "unread": True} if code == Code.RELEASED else {"reason": reason}
     return {"reason": reason, "digest": digest.hex()}

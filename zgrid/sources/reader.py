@@ -67,7 +67,7 @@ class Reader:
         except OSError as error:
             _refuse(uri, place.path, error, self._roots)
         except SourceError as error:
-            raise SourceError(f"{uri} {error}", transient=error.transient) from None
+            raise SourceError(f"{uri} {error}", transient=error.transient, forbidden=error.forbidden) from None
         except DAMAGED as error:
             self._forget(place.path)
             raise SourceError(f"{uri} cannot be read, the archive is damaged: {error}") from None
@@ -177,5 +177,6 @@ def _refuse(uri: str, path: bytes, error: OSError, roots: Roots | None) -> NoRet
             f"{uri} is gone with its folder {missing}: is it mounted on this machine?", transient=True
         ) from None
     reason = error.strerror or str(error)
-    is_passing = error.errno not in _PERMANENT or (roots is not None and error.errno in _FORBIDDEN)
-    raise SourceError(f"{uri} cannot be read: {reason}", transient=is_passing) from None
+    forbidden = roots is not None and error.errno in _FORBIDDEN
+    is_passing = error.errno not in _PERMANENT or forbidden
+    raise SourceError(f"{uri} cannot be read: {reason}", transient=is_passing, forbidden=forbidden) from None

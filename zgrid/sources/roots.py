@@ -39,11 +39,11 @@ class Roots:
     def open(self, path: bytes) -> int:
         """Return a descriptor of what is at ``path``, to be read.
 
-        Raises SourceError (in words that follow its name) where it is not below a root, transient since another worker
-        may be allowed more; OSError where it cannot be opened.
+        Raises SourceError (in words that follow its name) where it is not below a root, forbidden and transient since
+        another worker may be allowed more; OSError where it cannot be opened.
         """
         if not self._roots:
-            raise SourceError("is not sent but named, and this worker reads no files: give it --allow", transient=True)
+            raise _forbidden("is not sent but named, and this worker reads no files: give it --allow")
         if b".." in path.split(b"/"):
             raise SourceError("has .. in its path, which nobody is to follow")
         for root in self._roots:
@@ -52,7 +52,7 @@ class Roots:
             prefix = root if root == b"/" else root + b"/"
             if path.startswith(prefix):
                 return os.open(path, FLAGS) if self._links else _below(root, path[len(prefix) :].lstrip(b"/"))
-        raise SourceError("is not at or below a path that this worker may read (--allow)", transient=True)
+        raise _forbidden("is not at or below a path that this worker may read (--allow)")
 
 
 def _below(root: bytes, rest: bytes) -> int:
@@ -89,4 +89,8 @@ def _step_by_step(folder: int, rest: bytes) -> int:
 
 
 def _leads_out() -> NoReturn:
-    raise SourceError("is a link that leads out of what this worker may read (--allow)", transient=True)
+    raise _forbidden("is a link that leads out of what this worker may read (--allow)")
+
+
+def _forbidden(sentence: str) -> SourceError:
+    return SourceError(sentence, transient=True, forbidden=True)
