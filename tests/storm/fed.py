@@ -47,8 +47,10 @@ class Fed:
 
     def hand_list(self, process):
         """Tell of new files a process that reads a list, as far as it reads; others find them when they start."""
-        while self.listed and process.stdin is None:
-            self.unconfirmed[self.listed.popleft()] = None
+        if process.stdin is None:
+            while self.listed:
+                self.unconfirmed[self.listed.popleft()] = None
+            return  # whoever feeds may list more at any moment
         while process.alive and (self._rest or self.listed):
             if not self._rest:
                 path = self.listed.popleft()

@@ -15,7 +15,9 @@ EVENTS = (
 )
 
 HUNG_UP_MAX = 5
-"""Handshakes in a row that end without a reason, before that is one: a peer that is just being stopped does it once."""
+HUNG_UP_S = 3.0
+"""So many handshakes in a row, over so long, that end without a reason are one: a peer that is just being stopped does it
+once, and one that starts on a busy machine until it can judge who is there."""
 
 REDIAL_S = 2.0
 """libzmq never tries again where it was told no; people enroll who was forgotten, and give keys to whom had none."""
@@ -41,6 +43,7 @@ class Arrivals:
         self._address = address
         self._keyed = keyed
         self.hung_up = 0
+        self._hung_up_at = 0.0
         self._redial_at: float | None = None
         self.trouble = ""
         self.refused = False
@@ -73,9 +76,12 @@ class Arrivals:
         unwatch(self._socket, self.monitor)
 
     def _failed(self, event: int, value: int) -> None:
+        now = clock_now()
+        if not self.hung_up:
+            self._hung_up_at = now
         self.hung_up += 1
         if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            self._redial_at = clock_now() + REDIAL_S
+            self._redial_at = now + REDIAL_S
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
             self.trouble = f"{self._address} does not let this key in: it was never enrolled there, or is revoked"
@@ -85,7 +91,9 @@ class Arrivals:
                 if self._keyed
                 else f"{self._address} wants keys: zgrid keys enroll makes some there, and --keys names them here"
             )
-        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL or self.hung_up >= HUNG_UP_MAX:
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL or (
+            self.hung_up >= HUNG_UP_MAX and now - self._hung_up_at >= HUNG_UP_S
+        ):
             self.trouble = self.trouble or (
                 f"{self._address} hangs up on these keys: they are of another grid, or what listens there has none"
                 if self._keyed
