@@ -115,7 +115,13 @@ def test_jobs_handed_back_behind_the_cursor_hide_none_in_front_of_them() -> None
         window.back(job)
     window.accept([row(20, -2), row(21, -2)])
     assert window.cursor(1) == (-1, 14)
-    assert order(window, 1) == [20, 21, 1, 2]
+    assert order(window, 1) == [20, 21]
+    assert window.ready > 0
+    assert window.wants() == [1]
+    window.load(1, [row(seq, -1) for seq in range(15, 19)], exhausted=False)
+    assert order(window, 1) == [15, 16, 17, 18]
+    window.load(1, [row(19, -1), *(row(seq) for seq in range(1, 4))], exhausted=False)
+    assert order(window, 1) == [19, 1, 2, 3]
 
 
 def test_a_chain_that_nobody_takes_keeps_no_other_on_the_disk() -> None:
@@ -219,8 +225,9 @@ class AgainstTheLedger(RuleBasedStateMachine):
         chains = [chain for chain in self.window.shelves if self.window.head([chain])]
         job = self.window.head(chains)
         if job is None:
-            assert self.window.ready == 0
-            assert self.window.wants() or len(self.out) == len(self.ledger)
+            wanted = self.window.wants()
+            assert all(not shelf.ready or chain in wanted for chain, shelf in self.window.shelves.items())
+            assert wanted or len(self.out) == len(self.ledger)
             return
         waiting = min(
             (one.priority, one.seq) for one in self.ledger.values() if one.seq not in self.out and one.chain in chains

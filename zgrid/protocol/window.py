@@ -68,6 +68,10 @@ class Shelf:
         self.exhausted = False
         self.left = 0
 
+    def reaches(self, place: Place) -> bool:
+        """Whether nothing on disk only comes before this place: jobs that were handed back may be behind the cursor."""
+        return self.exhausted or place <= self.cursor
+
 
 class Dropped:
     """The jobs that were closed last: at least DROPPED_MIN of them, at most twice as many and one batch."""
@@ -159,7 +163,11 @@ class Window:
                 chain: shelf for chain, shelf in self.shelves.items() if shelf.places or not shelf.exhausted
             }
         half = self.room // 2
-        return [chain for chain, shelf in self.shelves.items() if not shelf.exhausted and shelf.ready < half]
+        return [
+            chain
+            for chain, shelf in self.shelves.items()
+            if not shelf.exhausted and (shelf.ready < half or not (shelf.places and shelf.reaches(shelf.places[-1])))
+        ]
 
     def cursor(self, chain: int) -> Place:
         """Return the place up to which all ready jobs of a chain are in memory."""
@@ -189,14 +197,16 @@ class Window:
         return jobs
 
     def head(self, chains: Iterable[int]) -> Job | None:
-        """Return the next ready job of any of these chains, without taking it."""
+        """Return the next ready job of these chains, without taking it; of none whose next one is on disk."""
         best: Job | None = None
         for chain in chains:
-            places = self.shelves[chain].places
+            shelf = self.shelves[chain]
+            places = shelf.places
             while places:
                 job = self.jobs.get(places[-1][1])
                 if job is not None and job.state is State.READY:
-                    if best is None or (job.priority, job.seq) < (best.priority, best.seq):
+                    is_next = best is None or (job.priority, job.seq) < (best.priority, best.seq)
+                    if is_next and shelf.reaches(places[-1]):
                         best = job
                     break
                 places.pop()
@@ -205,16 +215,18 @@ class Window:
     def ahead(self, chains: Sequence[int], count: int) -> list[Job]:
         """Return up to ``count`` next ready jobs, without taking them: all of one chain, before another one's turn.
 
-        There may be fewer than are ready, but never none.
+        There may be fewer than are ready, but never none where ``head`` has one.
         """
         first = self.head(chains)
         if first is None:
             return []
-        rivals = [self.shelves[chain].places for chain in chains if chain != first.chain] if len(chains) > 1 else ()
-        bound = min((places[-1] for places in rivals if places), default=END)
+        rivals = [self.shelves[chain] for chain in chains if chain != first.chain] if len(chains) > 1 else ()
+        heads = [rival.places[-1] for rival in rivals if rival.places and rival.reaches(rival.places[-1])]
+        shelf = self.shelves[first.chain]
+        bound = min([*heads, END if shelf.exhausted else shelf.cursor])
         jobs: list[Job] = []
         before = START
-        for place in islice(reversed(self.shelves[first.chain].places), count):
+        for place in islice(reversed(shelf.places), count):
             job = self.jobs.get(place[1])
             # A job that was dropped and came back has two places.
             if job is None or job.state is not State.READY or place > bound or place == before:

@@ -16,8 +16,8 @@ EVENTS = (
 
 HUNG_UP_MAX = 5
 HUNG_UP_S = 3.0
-"""So many handshakes in a row, over so long, that end without a reason are one: a peer that is just being stopped does it
-once, and one that starts on a busy machine until it can judge who is there."""
+"""So many handshakes in a row, over so long, that end without a reason are one: a peer that is just being stopped does
+it once, and one that starts on a busy machine until it can judge who is there."""
 
 REDIAL_S = 2.0
 """libzmq never tries again where it was told no; people enroll who was forgotten, and give keys to whom had none."""
