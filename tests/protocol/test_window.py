@@ -267,7 +267,7 @@ class AgainstTheLedger(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         """Ready jobs are bounded by the setting and by what came back from workers."""
         self.back_most = max(self.back_most, len(self.out))
-        assert self.window.ready <= 2 * (TERMS.ready_max + 2 * self.window.room) + self.back_most
+        assert self.window.ready <= 2 * TERMS.ready_max + 3 * 2 * self.window.room + self.back_most
 
 
 TestAgainstTheLedger = AgainstTheLedger.TestCase
