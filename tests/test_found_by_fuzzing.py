@@ -1,6 +1,7 @@
 """What scripts/fuzz has found: each one a test with the smallest input that shows it."""
 
 import io
+import json
 import tarfile
 import zipfile
 from array import array
@@ -9,6 +10,7 @@ import msgpack
 import numpy as np
 import PIL.Image
 import pytest
+import zmq
 
 from zgrid.errors import SettingsError, SourceError
 from zgrid.filters.jpeg_blocks import draw, read_components
@@ -24,7 +26,7 @@ from zgrid.settings.load import load
 from zgrid.settings.tables import SinkSettings
 from zgrid.sources import scan
 from zgrid.sources.reader import Reader
-from zgrid.transport.keyring import read_key
+from zgrid.transport.keyring import read_key, read_list
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 BOOT = b"bootboot"
@@ -122,6 +124,25 @@ def test_toml_that_nests_without_end(tmp_path, text):
         load(SinkSettings, {}, file, {})
     with pytest.raises(SettingsError, match="is damaged, or no file of keys"):
         read_key(file)
+
+
+@pytest.mark.parametrize("word", ["public", "secret"])
+def test_key_of_letters_that_say_too_much(tmp_path, word):
+    """Forty letters of Z85 need not be 32 bytes: it was a struct.error, or one of ZeroMQ."""
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    words = {"public": public, "secret": secret, word: "#" * 40}
+    file = tmp_path / "w1.key"
+    told = {"zgrid": 1, "grid": "g", "role": "worker", "name": "w1", **words}
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items()))
+    file.chmod(0o600)
+    with pytest.raises(SettingsError, match="is damaged"):
+        read_key(file)
+    entry = {"name": "w1", "role": "worker", "public": words["public"]}
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in entry.items())
+    file.write_text(f'zgrid = 1\ngrid = "g"\n\n[[allowed]]\n{lines}')
+    if word == "public":
+        with pytest.raises(SettingsError, match="is damaged"):
+            read_list(file)
 
 
 def test_jobs_that_have_waited_for_ever():
