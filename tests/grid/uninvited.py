@@ -141,7 +141,7 @@ class Pretenders:
         one.connect(address)
         if kind != zmq.PULL:
             with suppress(zmq.Again):  # it was hung up on already
-            one.send_multipart([b"ZG\x01\x01", b"\x80"], zmq.DONTWAIT)
+                one.send_multipart([b"ZG\x01\x01", b"\x80"], zmq.DONTWAIT)
         self.counts["pretenders"] += 1
         return one
 
