@@ -58,16 +58,21 @@ def strike(grid, chance):
 
 
 def wait_until_further(grid, chance):
-    """Wait until a few more jobs are stored, or for a moment when none can be just now; return whether all is done."""
-    goal = grid.counts()[State.STORED] + chance.randrange(1, PHOTOGRAPHS // 20)
+    """Wait until a few more jobs are closed, or for a moment when none can be just now; return whether all is done."""
+    goal = closed(grid.counts()) + chance.randrange(1, PHOTOGRAPHS // 20)
     deadline = time.monotonic() + chance.uniform(0.2, 2.5)
 
     def further():
         counts = grid.counts()
-        return counts[State.STORED] >= goal or time.monotonic() >= deadline or is_done(counts)
+        return closed(counts) >= goal or time.monotonic() >= deadline or is_done(counts)
 
     grid.until(further, what="time passes")
     return is_done(grid.counts())
+
+
+def closed(counts):
+    """Return how many jobs are not open any more."""
+    return sum(jobs for state, jobs in counts.items() if state not in OPEN)
 
 
 def is_done(counts):
@@ -93,7 +98,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(grid, photos, undisturbed):
         if not done and len(strikes) < PHOTOGRAPHS // 10:
             strikes.append(strike(grid, chance))
     print(f"{len(strikes)} strikes: {strikes}")
-    assert len(strikes) >= 8
+    assert len(strikes) >= 6, "too much was done between two of them"
     counts = grid.counts()
     assert counts[State.BURIED] == counts[State.CANCELLED] == 0
     rows = grid.rows()
