@@ -51,6 +51,7 @@ def run(minutes, seed, keep=None, *, with_keys=False):
             storm.over.set()
             storm.grid._kill_all()
             storm.calm()
+            storm.vitals.write(folder / "vitals.csv")
             for name, (home, _) in homes.items() if problems or keep else ():
                 shutil.copytree(home, folder / f"{name}-kept", dirs_exist_ok=True)
         for line in lines:

@@ -86,7 +86,6 @@ class Storm:
         self.up_at_s = {}
         self.faults, self.skipped, self.starts, self.ends, self.notes = (Counter() for _ in range(5))
         self.longest_stall_s, self.stalled_at_s = 0.0, 0.0
-        self.vitals = Vitals(self.grid)
         self._undo = []
         self._numbers = count()
         self._due_s = dict.fromkeys(("count", "look", "tell", "tidy"), 0.0)
@@ -97,6 +96,8 @@ class Storm:
         self.grid.pictures_folder = self.home(SINK) / "pictures"
         self.grid.sink_address = f"tcp://{self.host(SINK)}:{free_port()}"
         self.ventilators = {name: Fed(name, self.home(name), folder, self.host(name)) for name in VENTILATORS}
+        ledgers = {name: one.ledger for name, one in self.ventilators.items()}
+        self.vitals = Vitals(self.grid, {**ledgers, SINK: self.grid.database})
         self.feeders = {name: Feeder(self, one) for name, one in self.ventilators.items()}
         self.meddlers = {name: Meddler(self, one, self.feeders[name]) for name, one in self.ventilators.items()}
         self.strikes = Strikes(self)

@@ -13,6 +13,7 @@ from verdict import Verdict
 from vitals import JUDGED_FROM_S, MIB, Sample, Vitals
 
 from zgrid.protocol.job import State
+from zgrid.store.sqlite import CACHE_BYTES
 
 SECONDS = 4.0
 PARCELS_MIN = 60
@@ -206,10 +207,15 @@ def test_each_check_can_fail(spoilt, spoil):
     assert any(problem.startswith(SPOILT[spoil]) for problem in problems), problems
 
 
-def samples_of(*rows):
-    """Return vitals with samples of one process: (time in s, MiB, files)."""
-    vitals = Vitals(None)
-    vitals.samples = [Sample(at_s, "sink", 7, mib * MIB, files) for at_s, mib, files in rows]
+def samples_of(*rows, began=0):
+    """Return vitals with samples of one process: (time in s, MiB, files, and MiB of SQLite's cache where there is any).
+
+    ``began``: a function of the time, for processes that have the number one after the other.
+    """
+    vitals = Vitals(None, {})
+    for at_s, mib, files, *cache_mib in rows:
+        life = (7, began(at_s) if began else 0)
+        vitals.samples.append(Sample(at_s, "sink", life, mib * MIB, files, sum(cache_mib) * MIB))
     return vitals
 
 
@@ -222,4 +228,24 @@ def test_growth_is_found():
     assert [one for one in grown if "memory of sink grew" in one]
     assert [one for one in grown if "open files of sink grew" in one]
     assert [one for one in grown if "in its life" in one]
+    cached = [(at, 60 + min(at // 20, 16), 20, min(at // 20, 16)) for at in times]
+    assert samples_of(*cached).problems(seconds) == [], "SQLite's cache grew, and stopped at its bound"
     assert [one for one in samples_of((1.0, 500, 9)).problems(10.0) if "a sink had 500 MiB" in one]
+
+
+def test_number_used_again_is_another_life():
+    """A small process and a larger one that has its number afterwards have not grown; one that was both has."""
+    times = range(0, 900, 2)
+    rows = [(at, 60 if at < 450 else 75, 20) for at in times]
+    assert [one for one in samples_of(*rows).problems(900.0) if "in its life" in one]
+    assert samples_of(*rows, began=lambda at: at // 450).problems(900.0) == []
+
+
+@pytest.mark.grid
+def test_looks_at_every_process(quiet):
+    """A look notes what each kind of process has, and of those with a database what SQLite's cache may have of it."""
+    assert {one.role for one in quiet.vitals.samples} >= {"ventilator", "worker", "sink", "child"}
+    assert all(one.life[1] > 0 < one.rss_bytes for one in quiet.vitals.samples)
+    cached = {one.role for one in quiet.vitals.samples if one.cache_bytes}
+    assert cached == {"ventilator", "sink"}
+    assert all(0 <= one.cache_bytes <= CACHE_BYTES for one in quiet.vitals.samples)

@@ -9,8 +9,13 @@ from zgrid.errors import FullError, SettingsError, StoreError
 VERSION_MIN = (3, 38, 0)
 """The first with STRICT tables (3.37) and with the JSON functions always built in (3.38)."""
 
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-16384", "journal_size_limit=67108864")
-"""WAL and FULL: a commit is one fsync, and survives a power cut. 16 MB of pages at most are kept in memory."""
+CACHE_BYTES = 16 << 20
+"""How much of a file SQLite may keep in memory: it grows with the file until then, and is flat from there on."""
+
+PRAGMAS = (
+    "journal_mode=WAL", "synchronous=FULL", f"cache_size=-{CACHE_BYTES >> 10}", "journal_size_limit=67108864"
+)  # fmt: skip
+"""WAL and FULL: a commit is one fsync, and survives a power cut. The size of the cache is in KiB, as its sign says."""
 
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for somebody who holds the file's own lock, such as an administrator's ``sqlite3``."""
