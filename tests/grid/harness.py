@@ -16,6 +16,7 @@ import sys
 import time
 from array import array
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -346,10 +347,16 @@ def words_of(settings, arguments):
     return [*words, "--", *map(str, arguments)] if arguments else words
 
 
+_PORTS = cycle(random.sample(range(20_000, 32_000), 12_000))
+
+
 def free_port():
-    """Return a TCP port that nobody has now, below those that the kernel gives out by itself."""
+    """Return a TCP port that nobody has now and that was not given out before, below those that the kernel gives out.
+
+    A process binds its port some time after it was told, and another one must not be told the same meanwhile.
+    """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
