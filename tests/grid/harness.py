@@ -347,7 +347,10 @@ def words_of(settings, arguments):
     return [*words, "--", *map(str, arguments)] if arguments else words
 
 
-_PORTS = cycle(random.sample(range(20_000, 32_000), 12_000))
+_RUNNER, _RUNNERS_MAX = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), 8
+"""Tests that run side by side have ports of their own."""
+
+_PORTS = cycle(random.sample(range(20_000 + _RUNNER % _RUNNERS_MAX, 32_000, _RUNNERS_MAX), 1500))
 
 
 def free_port():

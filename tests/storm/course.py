@@ -121,6 +121,7 @@ def _course(storm):
     took_s = storm.now_s
     if settled:
         storm.sweep()
+        storm.rest()
     storm.end()
     verdict = Verdict(storm)
     problems = storm.problems + verdict.check()

@@ -41,6 +41,8 @@ HOSTS = ("people", *VENTILATORS, *WORKERS, SINK)
 LAST_LINES = 25
 SETTLES_WITHIN_S = 600.0
 SWEEPS_WITHIN_S = 60.0
+RESTS_S = 5.0
+"""For so long nobody may come or go in the end: five greetings of a worker that has no lane, and five beats."""
 
 LEDGER_BYTES, SINK_BYTES = 64 << 20, 128 << 20
 LEDGER_BYTES_PER_S, SINK_BYTES_PER_S = 200_000, 500_000
@@ -217,6 +219,23 @@ class Storm:
 
         swept_up = self._wait(swept, SWEEPS_WITHIN_S, "no picture is without a row")
         return self._wait(heard, SWEEPS_WITHIN_S, "the jobs that have a row are those that are stored") and swept_up
+
+    def rest(self):
+        """See that every worker has a lane at each ventilator, and keeps it while nothing happens."""
+        self._wait(
+            lambda: all(len(set(there)) == len(WORKERS) for there in self._lanes().values()), 60.0, "all are there"
+        )
+        before, until_s = self._lanes(), self.now_s + RESTS_S
+        self._wait(lambda: self.now_s > until_s, 2 * RESTS_S, "some time passes")
+        for sentence in came_and_went(before, self._lanes()):
+            self.wrong(sentence)
+
+    def _lanes(self):
+        """Return name of a ventilator -> worker -> lane, as far as they answer."""
+        answers = {name: self.grid.status(one.address) for name, one in self.ventilators.items()}
+        return {
+            name: {one["name"]: one["lane"] for one in answer.get("workers", ())} for name, answer in answers.items()
+        }
 
     def end(self):
         """Ask everything to stop, and see that it does so in order and leaves nothing behind."""
@@ -413,3 +432,12 @@ def space_of(seconds):
 def log_files(folder):
     """Return the logs of a run."""
     return sorted(Path(folder).glob("*.jsonl"))
+
+
+def came_and_went(before, after):
+    """Say which workers have other lanes than before, or none; each: name of a ventilator -> worker -> lane."""
+    return [
+        f"lanes of {name} changed although nothing happened: {before[name]} -> {after[name]}"
+        for name in before
+        if before[name] != after[name]
+    ]

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from meddling import Meddler
 from plan import CALM_FROM, CALM_TO, FAULTS, LONGEST_S, SHORTEST_OF_KIND_S, SPARED, plan
-from storm import Storm
+from storm import Storm, came_and_went
 from verdict import Verdict
 from vitals import JUDGED_FROM_S, MIB, Sample, Vitals
 
@@ -51,6 +51,7 @@ def quiet(tmp_path_factory):
             storm.turn()
         assert storm.settle(), "\n".join(told)
         storm.sweep()
+        storm.rest()
         storm.end()
         assert storm.problems == []
     finally:
@@ -205,6 +206,14 @@ def test_each_check_can_fail(spoilt, spoil):
     spoil(spoilt)
     problems = Verdict(spoilt).check()
     assert any(problem.startswith(SPOILT[spoil]) for problem in problems), problems
+
+
+def test_lanes_that_change_are_found():
+    """A worker that has another lane in the end, or none, is a problem; those that keep theirs are none."""
+    before = {"v1": {"w1": 4, "w2": 5}, "v2": {"w1": 2}}
+    assert came_and_went(before, before) == []
+    assert "w1': 6" in came_and_went(before, {**before, "v1": {"w1": 6, "w2": 5}})[0]
+    assert len(came_and_went(before, {"v1": {"w1": 4}, "v2": {}})) == 2
 
 
 def samples_of(*rows, began=0):
