@@ -122,7 +122,7 @@ def inline_large(bench: Bench) -> Iterator[Figure]:
 
 def chain(bench: Bench) -> Iterator[Figure]:
     """The real chain on real photographs (--photos), beside the same functions in two processes without sockets."""
-    yield from chain_on(bench, "chain", "faces and highlight on photographs, inline", bench.options.images, taken)
+    yield from chain_on(bench, "chain", "faces and highlight on photographs", bench.options.images, taken)
 
 
 def chain_large(bench: Bench) -> Iterator[Figure]:
@@ -145,12 +145,15 @@ def chain_on(
         paths = [files / f"{number:05d}{made[number % len(made)].suffix}" for number in range(count)]
         for number, path in enumerate(paths):
             shutil.copyfile(made[number % len(made)], path)
-        both = bench.turns(
+        took = bench.turns(
             "images/s",
             zgrid=lambda: bench.grid(paths, ["faces", "highlight"]),
             bare=lambda: bare_chain(paths),
+            reference=lambda: bench.grid(paths, ["faces", "highlight"], "--by-reference"),
         )
-    yield Figure("grid", name, what, "images/s", both["zgrid"], "bare processes", both["bare"], Goal(0.97))
+    beside = "bare processes", took["bare"], Goal(0.97)
+    yield Figure("grid", name, f"{what}, inline", "images/s", took["zgrid"], *beside)
+    yield Figure("grid", f"{name}-reference", f"{what}, by reference", "images/s", took["reference"], *beside)
 
 
 def taken(photos: list[Path], _: Path) -> list[Path]:

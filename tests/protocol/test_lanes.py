@@ -340,6 +340,17 @@ def test_single_jobs_are_for_idle_children_only() -> None:
     assert [(effect.start, effect.stop) for effect in effects if isinstance(effect, agent_effects.Assign)] == [(1, 2)]
 
 
+def test_a_child_gets_several_jobs_at_a_time_unless_each_is_long() -> None:
+    """Of jobs of 10 ms a child gets 50 ms' worth, and as many to go on with; of jobs of 60 ms one, and no other."""
+    for work_ms, given in ((10.0, [(0, 5), (5, 10)]), (60.0, [(0, 1)])):
+        duty = employed()
+        duty.work(0, jobs([1], single=False), 3.0)
+        duty.returned(0, done(1, work_ms), 3.1)
+        effects = duty.work(0, jobs(list(range(2, 14)), single=False), 3.2)
+        assigned = [(one.start, one.stop) for one in effects if isinstance(one, agent_effects.Assign)]
+        assert assigned == given, work_ms
+
+
 def test_keys_of_sinks_keep_their_places():
     """Of two sinks one may be a socket without keys: both have a place among the keys; where none has one, neither."""
     machine = Ventilator(Terms(), "v", BOOT, LEDGER, "here", ["ipc:///s", "tcp://sink:1"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ventilator_process import LaneEnd, VentilatorProcess
 
 TICK_S = 0.2
-FLUSH_S = 0.005
+FLUSH_S = 0.05
 LEAVE_S = 5.0
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from zgrid.protocol.flow import SINGLE_WORK_MS
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.messages import Frame, Jobs, Outcomes
@@ -11,8 +12,9 @@ from zgrid.protocol.messages import Frame, Jobs, Outcomes
 UNCONFIRMED_MAX = 4096
 """Reports kept for a ventilator that does not confirm them; beyond that its own clocks must do."""
 
-CHUNK_MS = 10.0
-"""What a child gets at once: enough that a hand-over (0.1 ms) is 1 % of it, little enough to spread the rest evenly."""
+CHUNK_MS = SINGLE_WORK_MS
+"""What a child gets at once, and its results come back together: little enough to spread the rest evenly, and no more
+than half of what a worker may hold by default, so that the next jobs are there before the last ones are done."""
 
 CHUNK_JOBS_MAX = BATCH_JOBS_MAX
 """As many null jobs as come in one message take 2 ms: whatever is paid for each chunk is then paid seldom."""
@@ -173,7 +175,7 @@ class Child:
     @property
     def depth(self) -> int:
         """How many ranges it may have: a second one, ready to begin with, where jobs are short."""
-        return 2 if self.job_ms is not None and self.job_ms < 5.0 else 1
+        return 2 if self.job_ms is not None and self.job_ms < SINGLE_WORK_MS else 1
 
     def chunk(self) -> int:
         """How many jobs make a chunk of about CHUNK_MS."""

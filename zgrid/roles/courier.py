@@ -8,12 +8,13 @@ import time
 from zgrid.roles.link import FLUSH_BYTES
 from zgrid.roles.report import Report, Row
 
-FLUSH_S = 0.005
-"""Results are sent when the last ones went this long ago: a null filter is batched, a real one waits for nobody."""
+FLUSH_S = 0.05
+"""Results are sent when the last ones went this long ago, and where no other job is there: each message costs agent,
+ventilator and sink as much as some jobs in it."""
 
 _PIECES_MAX = 1024  # UIO_MAXIOV in linux/uio.h
 
-LOOK_S = 0.02
+LOOK_S = FLUSH_S
 """How often it is seen whether results wait while a long job runs; most filters let this thread run beside them."""
 
 
