@@ -237,7 +237,7 @@ def test_growth_is_found():
     assert [one for one in grown if "memory of sink grew" in one]
     assert [one for one in grown if "open files of sink grew" in one]
     assert [one for one in grown if "in its life" in one]
-    cached = [(at, 60 + min(at // 20, 16), 20, min(at // 20, 16)) for at in times]
+    cached = [(at, 60 + min(at // 40, 20), 20, min(at // 20, 16)) for at in times]
     assert samples_of(*cached).problems(seconds) == [], "SQLite's cache grew, and stopped at its bound"
     assert [one for one in samples_of((1.0, 500, 9)).problems(10.0) if "a sink had 500 MiB" in one]
 

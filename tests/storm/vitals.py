@@ -22,7 +22,8 @@ LIFE_S, LIFE_WARM_S = 600.0, 120.0
 """A process that lived this long is looked at by itself, too, from when it is warm."""
 
 LIFE_BYTES_MAX = 12 * MIB
-"""How much it may grow between the first and the last third of that; here SQLite's cache counts: it is warm, too."""
+"""How much it may grow between the first and the last third of that, beside SQLite's cache of its database. That begins
+empty and takes in what is written, which takes half an hour at 20 rows a second."""
 
 FILES_GROWTH_MAX = 12
 """Descriptors come and go with peers (a lane, its monitor and its links are three for each worker); a leak of one for
@@ -137,7 +138,7 @@ class Vitals:
                 continue  # too short a life, or hardly ever seen in it
             first, last = warm[:third], warm[-third:]
             by = median(one.rss_bytes for one in last) - median(one.rss_bytes for one in first)
-            if by > LIFE_BYTES_MAX:
+            if by > LIFE_BYTES_MAX + last[-1].cache_bytes:
                 found.append(f"{role} {pid} grew by {by / MIB:.1f} MiB in its life")
             files = median(one.files for one in last) - median(one.files for one in first)
             if files > FILES_GROWTH_MAX:
