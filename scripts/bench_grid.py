@@ -39,6 +39,7 @@ def make_files(folder: Path, count: int, size: int) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_bytes(JPEG + b"%020d" % number + body)
+    os.sync()  # else the kernel writes them out meanwhile, and whoever syncs something else waits for that
     return paths
 
 

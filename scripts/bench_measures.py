@@ -145,6 +145,7 @@ def chain_on(
         paths = [files / f"{number:05d}{made[number % len(made)].suffix}" for number in range(count)]
         for number, path in enumerate(paths):
             shutil.copyfile(made[number % len(made)], path)
+        os.sync()  # as make_files does
         took = bench.turns(
             "images/s",
             zgrid=lambda: bench.grid(paths, ["faces", "highlight"]),

@@ -12,7 +12,7 @@ import pytest
 from zgrid.protocol.effects import Send
 from zgrid.protocol.lane import Job
 from zgrid.protocol.reach import Reach
-from zgrid.roles.loader import Loader
+from zgrid.roles.loader import Loader, is_slow
 from zgrid.sources import member_to_uri, path_to_uri
 from zgrid.store.ledger import Ledger
 from zgrid.transport.loop import Loop
@@ -131,3 +131,11 @@ def test_slow_sources_are_read_several_at_once(depot, tmp_path):
     assert any(thread.name.startswith("slow-loader") for thread in threading.enumerate())
     assert [part.jobs[0] for part in parts if part.lane == 1] == jobs[0::2]
     assert [part.jobs[0] for part in parts if part.lane == 2] == jobs[1::2]
+
+
+def test_crowded_machine_is_no_slow_disk():
+    """Images in memory that take five times as usual, for others want the cores, are still read by one thread."""
+    images, size, usual_s = 40, 4_000_000, 0.0016
+    assert not is_slow(5 * usual_s + 0.001, images, size, disk=False)
+    assert is_slow(5 * usual_s + 0.001, images, size, disk=True)
+    assert is_slow(0.1, images, size, disk=False), "a share far away, whose reads the kernel does not count"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
+from resource import RUSAGE_THREAD, getrusage
 from threading import local
 from typing import NamedTuple
 
@@ -28,7 +29,11 @@ loop waiting for it. A disk or a share answers many at once faster than one afte
 
 QUICK_IMAGE_S = 100e-6
 QUICK_BYTE_S = 1e-9
-"""What takes longer than this for each image and byte is not in memory; what is, takes a fifth of it."""
+"""What takes longer than this for each image and byte, and was read from a disk, is slow; from memory it is a fifth."""
+
+CROWDED_TIMES = 10
+"""Where no disk was read, only so many times as long is slow: a share whose reads the kernel does not count, and not
+a machine whose cores others want, too. There eight threads would take longer still."""
 
 LOADED_BYTES_MAX = 64 << 20
 """Images in memory that are not on their lane yet, over all lanes; one batch more may always be loaded."""
@@ -143,7 +148,7 @@ class Loader:
 
     def _read(self, batch: Send) -> Loaded:
         loaded = Loaded(batch.lane, batch.single, [], [], [])
-        began = time.perf_counter()
+        began, read_before = time.perf_counter(), getrusage(RUSAGE_THREAD).ru_inblock
         for job in batch.jobs:
             try:
                 image = self._image(job)
@@ -152,8 +157,9 @@ class Loader:
             else:
                 loaded.jobs.append(job)
                 loaded.images.append(image)
-        quick_s = QUICK_IMAGE_S * len(batch.jobs) + QUICK_BYTE_S * sum(map(len, loaded.images))
-        self._slow = time.perf_counter() - began > quick_s
+        disk = getrusage(RUSAGE_THREAD).ru_inblock > read_before
+        took_s, size = time.perf_counter() - began, sum(map(len, loaded.images))
+        self._slow = is_slow(took_s, len(batch.jobs), size, disk=disk)
         return loaded
 
     def _image(self, job: Job) -> Frame:
@@ -173,3 +179,8 @@ class Loader:
         if spooled is None:
             raise SourceError(f"{job.uri} is not in the ledger any more: put it again under another name")
         return spooled
+
+
+def is_slow(took_s: float, images: int, size: int, *, disk: bool) -> bool:
+    """Whether images of ``size`` bytes in all are to be read several at once next; ``disk``: some came from a disk."""
+    return took_s > (QUICK_IMAGE_S * images + QUICK_BYTE_S * size) * (1 if disk else CROWDED_TIMES)
