@@ -25,7 +25,11 @@ SAMPLE_S_MIN = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The limits within which a ventilator gives out work. Settings of the same names explain each one."""
+    """The limits within which a ventilator gives out work. Settings of the same names explain each one.
+
+    ``batch_bytes_max``: images in one message. With a quarter of it, 100 KB images came 40 at a time, and a message
+    cost everybody as much as three of them. A slow link gets fewer at a time: as many as it carries in the window.
+    """
 
     attempts_max: int = 3
     ttr_ms: int = 60_000
@@ -33,7 +37,7 @@ class Terms:
     unsettled_bytes_max: int = 64 << 20
     unsettled_jobs_max: int = 8192
     batch_jobs_max: int = 512
-    batch_bytes_max: int = 4 << 20
+    batch_bytes_max: int = 16 << 20
     ready_max: int = 8192
     beat_interval_ms: int = 1000
     beats_missed_max: int = 3
