@@ -90,20 +90,27 @@ class Results:
 
     machine: dict[str, Any] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
+    _last: int = field(default=-1, init=False, compare=False)
+    """The place of the figure that was taken last."""
 
     def of(self, section: str) -> list[Figure]:
         """Return the figures of a section."""
         return [figure for figure in self.figures if figure.section == section]
 
     def take(self, other: "Results") -> None:
-        """Take over another run's figures, in the place of those that have the same name and neighbour."""
+        """Take over another run's figures, in the place of those that have the same name and neighbour.
+
+        One that is new comes behind the one that was taken before it.
+        """
         self.machine |= other.machine
         for figure in other.figures:
             same = [at for at, one in enumerate(self.figures) if _identity(one) == _identity(figure)]
             if same:
-                self.figures[same[0]] = figure
+                self._last = same[0]
+                self.figures[self._last] = figure
             else:
-                self.figures.append(figure)
+                self._last += 1
+                self.figures.insert(self._last, figure)
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""

@@ -98,7 +98,8 @@ def inline(bench: Bench, name: str, size_kb: int, count: int) -> Iterator[Figure
         )
         yield Figure("grid", name, what, "MB/s", both["zgrid"], BARE, both["bare"], Goal(0.9))
         role, peak = max(peaks.items(), key=lambda item: item[1])
-        what = f"the same, largest process ({role})"
+        bench.tell(f"the largest process was a {role}")
+        what = f"inline {size}, largest process"
         goal = Goal(MEMORY_MB_MAX, at_least=False, of_ratio=False)
         yield Figure("grid", f"{name}-memory", what, "MB", (peak,), goal=goal)
         both = bench.turns(

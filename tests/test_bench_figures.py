@@ -131,6 +131,7 @@ def test_results_of_several_runs(results):
     assert results.machine == {"cores": 4}
     assert len(results.figures) == 8
     assert results.figures[0].ours == (7.0,)
+    assert results.figures[1].beside == "Celery", "what is new stands behind what was measured before it"
 
 
 def test_page():
