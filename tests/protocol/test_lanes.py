@@ -9,7 +9,7 @@ from zgrid.protocol.effects import Bury, Charge, Postpone, Record, Reply, Review
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
-from zgrid.protocol.messages import Beat, Bye, Code, Hello, Jobs, Outcomes, Welcome, Who
+from zgrid.protocol.messages import Beat, Bye, Code, Hello, Jobs, Outcomes, Refuse, Welcome, Who
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 
@@ -349,6 +349,18 @@ def test_a_child_gets_several_jobs_at_a_time_unless_each_is_long() -> None:
         effects = duty.work(0, jobs(list(range(2, 14)), single=False), 3.2)
         assigned = [(one.start, one.stop) for one in effects if isinstance(one, agent_effects.Assign)]
         assert assigned == given, work_ms
+
+
+def test_an_overtaken_refusal_ends_no_lane() -> None:
+    """The answer to an earlier HELLO comes after the WELCOME to a later one: the lane stays, nobody seems to die."""
+    duty = employed()
+    duty.work(0, jobs([1]), 3.0)
+    assert duty.received(0, Refuse(reason="no port is free"), 3.1) == []
+    assert duty.employers[0].lane == 3
+    assert agent_effects.CloseLane in map(type, duty.received(0, Refuse(reason="its key was revoked", final=True), 3.2))
+    without = Duty("w", b"workboot", "here", 1, 1)
+    without.child_ready(0, {"null": "1"}, 1.0)
+    assert [type(one) for one in without.received(0, Refuse(reason="no port is free"), 2.0)] == [agent_effects.Log]
 
 
 def test_keys_of_sinks_keep_their_places():

@@ -249,3 +249,15 @@ class Child:
         place = self.at()
         assert place is not None
         return place[0].seqs[place[1]]
+
+
+def cut(queue: deque[Range], size: int) -> Range:
+    """Take ``size`` jobs, or what there is in its first range, off the queue."""
+    first = queue[0]
+    stop = min(first.stop, first.start + max(1, size))
+    part = Range(first.batch, first.start, stop)
+    if stop == first.stop:
+        queue.popleft()
+    else:
+        first.start = stop
+    return part

@@ -4,7 +4,6 @@ Work is kept in the batches it came in; children get ranges of a batch, and what
 columns again. So a job costs no object of its own here, and a hundred thousand small jobs a second are no burden.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from math import ceil
 from typing import Any
@@ -19,7 +18,7 @@ from zgrid.protocol.agent_effects import (
     Push,
     Tell,
 )  # fmt: skip
-from zgrid.protocol.assignment import Batch, Child, Employer, Range, Returned
+from zgrid.protocol.assignment import Batch, Child, Employer, Range, Returned, cut
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.liveness import FROZEN_S, Liveness
 from zgrid.protocol.messages import (
@@ -79,9 +78,7 @@ class Duty:
         if type(message) is Who:
             return [*self._leave_lane(employer), *self._hello(employer, now)]
         if type(message) is Refuse:
-            employer.hello_at = now + REFUSED_AGAIN_S
-            reason = {"ventilator": index, "reason": message.reason}
-            return [*self._leave_lane(employer), Log("worker_refused", str(index), reason)]
+            return self._refused(employer, message, now)
         if type(message) is Beat and message.boot == employer.boot and message.lane == employer.lane:
             return [
                 Tell(index, report) for report in employer.confirmed(message.serial, now, 2 * self._beats.interval_s)
@@ -244,7 +241,7 @@ class Duty:
                 continue
             waiting = sum(part.stop - part.start for part in queue)
             size = 1 if queue[0].batch.single else min(child.chunk(), ceil(waiting / len(self.children)))
-            return _cut(queue, size)
+            return cut(queue, size)
         return None
 
     def _deliver(self, batch: Batch, first: int, news: Returned, now: float) -> list[Effect]:
@@ -377,6 +374,18 @@ class Duty:
         effects.append(Log("ventilator_up", str(employer.index), fields))
         return effects
 
+    def _refused(self, employer: Employer, message: Refuse, now: float) -> list[Effect]:
+        """A ventilator says no, unless that answers an earlier HELLO than the one that brought the lane.
+
+        Whoever has a lane is welcomed again. To leave it would look like a death there, and cost a job an attempt; if
+        another process refuses, which knows of no lane, its WHO to the next beat says so.
+        """
+        if employer.lane and not message.final:
+            return []
+        employer.hello_at = now + REFUSED_AGAIN_S
+        why = {"ventilator": employer.index, "reason": message.reason}
+        return [*self._leave_lane(employer), Log("worker_refused", str(employer.index), why)]
+
     def _leave_lane(self, employer: Employer) -> list[Effect]:
         """Forget a lane that is gone: its queued jobs are others' now. What runs is finished; its results may win."""
         if not employer.lane:
@@ -435,15 +444,3 @@ def _fitting(kept: list[int], news: Returned) -> Iterator[list[int]]:
         part.append(at)
     if part:
         yield part
-
-
-def _cut(queue: deque[Range], size: int) -> Range:
-    """Take ``size`` jobs, or what there is in its first range, off the queue."""
-    first = queue[0]
-    stop = min(first.stop, first.start + max(1, size))
-    part = Range(first.batch, first.start, stop)
-    if stop == first.stop:
-        queue.popleft()
-    else:
-        first.start = stop
-    return part
