@@ -72,6 +72,7 @@ class VentilatorProcess(Process):
         self.feed_s = 0.01
         self.set_ms = self._due_set_ms = self._set_by_ms = 0
         self._fed = 0
+        self._leaves = False
         self.hands = Hands(self)
         self._performers = {
             fx.Reply: self._reply,
@@ -99,6 +100,7 @@ class VentilatorProcess(Process):
         self.lanes = {}
         self.log = []
         self._fed = self._set_by_ms = 0
+        self._leaves = False
         self._due_set_ms = max(self._due_set_ms, self.set_ms)  # a clock that was set back makes no delay longer
         self.sinks = [self._sink_control(index, sink) for index, sink in enumerate(self.grid.sinks)]
         for control in self.controls.values():
@@ -121,7 +123,7 @@ class VentilatorProcess(Process):
     def leave(self) -> None:
         """SIGTERM: send nothing more, settle what is under way, then end."""
         self.machine.leave()
-        self._fed = len(self.offers)
+        self._leaves = True
         self._leaving(self.clock.now + LEAVE_S)
 
     def _leaving(self, until: float) -> None:
@@ -161,7 +163,7 @@ class VentilatorProcess(Process):
     # -- the source
 
     def _feed(self) -> None:
-        if self._fed < len(self.offers):
+        if self._fed < len(self.offers) and not self._leaves:
             offer, chain, priority = self.offers[self._fed]
             batch = [offer]
             while len(batch) < FEED_JOBS and self.offers[self._fed + len(batch) - 1 :][1:2]:
@@ -184,8 +186,8 @@ class VentilatorProcess(Process):
 
     @property
     def fed(self) -> bool:
-        """Whether the source has offered all it has, and it was accepted."""
-        return self._fed >= len(self.offers) and self.disk.idle
+        """Whether the source has offered all it has, and it was accepted; one that leaves takes the rest once more."""
+        return self._fed >= len(self.offers) and not self._leaves and self.disk.idle
 
     # -- sockets
 
