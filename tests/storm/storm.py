@@ -222,20 +222,24 @@ class Storm:
 
     def rest(self):
         """See that every worker has a lane at each ventilator, and keeps it while nothing happens."""
-        self._wait(
-            lambda: all(len(set(there)) == len(WORKERS) for there in self._lanes().values()), 60.0, "all are there"
-        )
-        before, until_s = self._lanes(), self.now_s + RESTS_S
+        before = self._lanes_of_all()
+        until_s = self.now_s + RESTS_S
         self._wait(lambda: self.now_s > until_s, 2 * RESTS_S, "some time passes")
-        for sentence in came_and_went(before, self._lanes()):
+        for sentence in came_and_went(before, self._lanes_of_all()):
             self.wrong(sentence)
 
-    def _lanes(self):
-        """Return name of a ventilator -> worker -> lane, as far as they answer."""
-        answers = {name: self.grid.status(one.address) for name, one in self.ventilators.items()}
-        return {
-            name: {one["name"]: one["lane"] for one in answer.get("workers", ())} for name, answer in answers.items()
-        }
+    def _lanes_of_all(self):
+        """Return name of a ventilator -> worker -> lane, once every worker has one everywhere and all have answered."""
+        found = {}
+
+        def all_there():
+            for name, one in self.ventilators.items():
+                workers = self.grid.status(one.address).get("workers", ())
+                found[name] = {worker["name"]: worker["lane"] for worker in workers}
+            return all(len(there) == len(WORKERS) for there in found.values())
+
+        self._wait(all_there, 60.0, "every worker has a lane everywhere")
+        return found
 
     def end(self):
         """Ask everything to stop, and see that it does so in order and leaves nothing behind."""

@@ -27,8 +27,8 @@ SAMPLE_S_MIN = 0.002
 class Terms:
     """The limits within which a ventilator gives out work. Settings of the same names explain each one.
 
-    ``batch_bytes_max``: images in one message. With a quarter of it, 100 KB images came 40 at a time, and a message
-    cost everybody as much as three of them. A slow link gets fewer at a time: as many as it carries in the window.
+    ``batch_bytes_max``: images in one message. With a quarter of it, 100 KB images came 40 at a time, and a tenth fewer
+    of them a second. A slow link gets fewer at a time: as many as it carries in the window.
     """
 
     attempts_max: int = 3
