@@ -12,6 +12,7 @@ EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
 )
 
 HUNG_UP_MAX = 5
@@ -33,15 +34,16 @@ class Arrivals:
     Nothing is queued for a peer that is not there, so whoever waits for a process that is being restarted has to speak
     first when it is back. Without this it would do so at its next beat: a second late.
 
-    ``keyed``: the socket has keys. ``trouble``: a sentence while the peer turns it away, else nothing;
-    ``refused``: it says no to this key, but in plain text, so that may be anybody's word. ``hung_up``: handshakes that
-    have failed since the last that did not.
+    ``keyed``: the socket has keys. ``here``: there is a connection. ``trouble``: a sentence while the peer turns it
+    away, else nothing; ``refused``: it says no to this key, but in plain text, so that may be anybody's word.
+    ``hung_up``: handshakes that have failed since the last that did not.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str = "", *, keyed: bool = False) -> None:
         self._socket = socket
         self._address = address
         self._keyed = keyed
+        self.here = False
         self.hung_up = 0
         self._hung_up_at = 0.0
         self._redial_at: float | None = None
@@ -60,9 +62,11 @@ class Arrivals:
             event, value = _EVENT.unpack(data)
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 arrived, self.hung_up, self.trouble, self._redial_at = True, 0, "", None
-                self.refused = False
+                self.here, self.refused = True, False
             else:
-                self._failed(event, value)
+                self.here = False
+                if event != zmq.EVENT_DISCONNECTED:
+                    self._failed(event, value)
 
     def redial(self) -> None:
         """Now and then: try again where libzmq has given up."""

@@ -87,20 +87,24 @@ class Client:
         deadline = clock_now() + timeout_ms / 1000
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0:
             self._see_whether_turned_away()
-            if self._socket.poll(min(left_ms, LOOK_EVERY_MS), zmq.POLLOUT):
+            if self._arrivals.here:
                 self._socket.send_multipart(frames)
                 answer = self._await(message.id, min(left_ms, again_ms))
-                if answer is None:
-                    continue
-                if not answer.get("working"):
-                    return _checked(answer)
-                deadline = clock_now() + timeout_ms / 1000
+            else:
+                answer = self._await_unconnected(message.id, min(left_ms, LOOK_EVERY_MS))
+            if answer is None:
+                continue
+            if not answer.get("working"):
+                return _checked(answer)
+            deadline = clock_now() + timeout_ms / 1000
         raise UnansweredError(f"nobody answers at {self.address}: is it running there, and is the port right?")
 
     def _dial(self) -> None:
         """Connect with the keys whose turn it is."""
         curve = self._curves[self._tried % len(self._curves)]
-        self._socket = control_dealer(self._context, new_boot(), self.address, monitored=True, curve=curve)
+        self._socket = control_dealer(
+            self._context, new_boot(), self.address, monitored=True, immediate=False, curve=curve
+        )
         self._arrivals = Arrivals(self._socket, self.address, keyed=curve is not None)
 
     def _see_whether_turned_away(self) -> None:
@@ -120,6 +124,15 @@ class Client:
         self._dial()
         if refused or is_last:
             raise SettingsError(trouble)
+
+    def _await_unconnected(self, number: int, patience_ms: int) -> dict[str, Any] | None:
+        """Wait for a connection, and return the answer where the last one brought it: a last word, often."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._arrivals.monitor, zmq.POLLIN)
+        if any(source is self._socket for source, _ in poller.poll(patience_ms)):
+            return self._await(number, patience_ms)
+        return None
 
     def _await(self, number: int, patience_ms: int) -> dict[str, Any] | None:
         """Return the answer of this number, None when there is none in time. A mere sign of life is taken in last."""

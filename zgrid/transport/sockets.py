@@ -109,16 +109,21 @@ def control_dealer(
     what: str = "the address",
     *,
     monitored: bool = False,
+    immediate: bool = True,
     curve: Curve | None = None,
 ) -> zmq.Socket[bytes]:
-    """Return the connecting side of a control conversation; one that is ``monitored`` is for ``Arrivals``."""
+    """Return the connecting side of a control conversation; one that is ``monitored`` is for ``Arrivals``.
+
+    ``immediate``: nothing is queued for a peer that is not there. The price: what has come but is not read yet is lost
+    with the connection (libzmq ends the whole pipe then), so who waits for a peer's last word goes without.
+    """
     socket = context.socket(zmq.DEALER)
     _set(socket, CONTROL_LINGER_MS, HEADER_BYTES_MAX)
     if curve is None:
         socket.routing_id = identity
     else:
         curve.apply(socket)  # known by its key then: a name of one's own choice is one that others can take
-    socket.immediate = True  # nothing is queued for a peer that is not there: beats would pile up for the dead
+    socket.immediate = immediate
     socket.sndhwm = socket.rcvhwm = CONTROL_HWM
     monitor = socket.get_monitor_socket(EVENTS) if monitored else None
     try:
