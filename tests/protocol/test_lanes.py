@@ -351,6 +351,27 @@ def test_a_child_gets_several_jobs_at_a_time_unless_each_is_long() -> None:
         assert assigned == given, work_ms
 
 
+def test_single_jobs_of_one_ventilator_have_their_turn() -> None:
+    """While another's short jobs keep a child busy: it runs dry for a moment, and the single one is given then."""
+    duty = Duty("w", b"workboot", "here", 1, 2)
+    duty.child_ready(0, {"null": "1"}, 1.0)
+    for index in (0, 1):
+        duty.received(index, welcome(), 2.0)
+    duty.work(0, jobs([1], single=False), 3.0)
+    duty.returned(0, done(1), 3.1)
+    duty.work(0, jobs(list(range(2, 1002)), single=False), 3.2)
+    duty.work(1, jobs([1, 2]), 3.3)
+    given = []
+    for _ in range(6):
+        (child,) = duty.children
+        given.append([(part.batch.employer.index, part.stop - part.start) for part in child.ranges])
+        first = child.ranges[0]
+        duty.returned(0, done(first.stop - first.start, 10.0), 3.4)
+    served = [turn[0][0] for turn in given]
+    assert served.count(1) == 2, given
+    assert 1 in served[:3], given
+
+
 def test_an_overtaken_refusal_ends_no_lane() -> None:
     """The answer to an earlier HELLO comes after the WELCOME to a later one: the lane stays, nobody seems to die."""
     duty = employed()

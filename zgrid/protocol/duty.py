@@ -230,15 +230,18 @@ class Duty:
     def _next(self, child: Child, *, idle: bool) -> Range | None:
         """Cut the next piece of work for this child off the queue of the ventilator whose turn it is.
 
-        Single jobs are for idle children only: given is started, so that a dead worker's running jobs are known.
+        Single jobs are for idle children only: given is started, so that a dead worker's running jobs are known. Their
+        ventilator keeps its turn until one is idle: another's short jobs would never let it be.
         """
         for _ in self.employers:
-            self._turn = (self._turn + 1) % len(self.employers)
-            queue = self.employers[self._turn].queue
-            if not queue or not self.employers[self._turn].sinks:
+            turn = (self._turn + 1) % len(self.employers)
+            queue = self.employers[turn].queue
+            if not queue or not self.employers[turn].sinks:
+                self._turn = turn
                 continue  # without sinks, results would have nowhere to go: the jobs wait until a welcome names them
             if queue[0].batch.single and not idle:
-                continue
+                return None
+            self._turn = turn
             waiting = sum(part.stop - part.start for part in queue)
             size = 1 if queue[0].batch.single else min(child.chunk(), ceil(waiting / len(self.children)))
             return cut(queue, size)
