@@ -72,9 +72,9 @@ class World:
         check_effects(effects)
         for effect in effects:
             match effect:
-                case fx.Settle(seqs, state, _):
+                case fx.Settle(seqs) | fx.SettleLate(seqs):
                     for seq in seqs:
-                        self._close(seq, state)
+                        self._close(seq, effect.state if type(effect) is fx.Settle else State.STORED)
                 case fx.Bury(seq):
                     self._close(seq, State.BURIED)
                 case fx.Postpone(seq) | fx.Charge(seq):

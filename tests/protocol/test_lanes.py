@@ -5,7 +5,7 @@ from typing import Any
 from zgrid.protocol import agent_effects
 from zgrid.protocol.assignment import Returned
 from zgrid.protocol.duty import Duty
-from zgrid.protocol.effects import Bury, Charge, Postpone, Record, Reply, Review, Send, Settle, TellSink
+from zgrid.protocol.effects import Bury, Charge, Postpone, Record, Reply, Review, Send, Settle, SettleLate, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
@@ -142,7 +142,16 @@ def test_a_withdrawn_job_that_was_stored_is_stored() -> None:
     withdraw(machine, [1], State.BURIED)
     assert not machine.delivery.finished[0]
     assert machine.delivery.lanes[1].unsettled_bytes == 0
-    assert Settle([1], State.STORED, None) in machine.delivery.stored([1], 100.3)
+    assert SettleLate([1]) in machine.delivery.stored([1], 100.3)
+
+
+def test_what_a_sink_says_again_is_late() -> None:
+    """Of jobs that are told as stored once more the ledger decides what is new; others are closed as ever."""
+    machine, _ = served(2, 1)
+    first = machine.delivery.stored([1], 100.1)
+    assert [one for one in first if isinstance(one, SettleLate)] == []
+    again = machine.delivery.stored([1, 2, 1], 100.2)
+    assert again[:3] == [Record("stored", [2], None, None, None), Settle([2], State.STORED, None), SettleLate([1])]
 
 
 def test_a_job_brought_back_to_the_worker_that_still_runs_it_counts_once() -> None:

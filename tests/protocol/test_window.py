@@ -75,6 +75,16 @@ def test_what_was_closed_a_moment_ago_is_not_read_back() -> None:
     assert order(window, 1) == [3]
 
 
+def test_what_was_told_as_stored_is_not_opened_by_an_older_answer() -> None:
+    """A kick whose answer comes after the sink's word opens nothing; a sink's word of jobs to come closes none."""
+    window = filled(row(1), row(2))
+    assert [job.seq for job in window.drop([1], stored=True)] == [1]
+    assert window.drop([1, 3], stored=True) == []
+    window.accept([row(1), row(3)])
+    window.load(1, [row(1)], exhausted=True)
+    assert order(window, 1) == [2, 3]
+
+
 def test_a_job_that_is_due_again_is_taken_in() -> None:
     """A job that was postponed, and so dropped, comes back when the ledger says that its time has come."""
     window = filled(row(1))

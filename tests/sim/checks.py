@@ -1,5 +1,6 @@
 """What must hold: cheap things after every event, everything when the grid has settled."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from work import INNOCENT, kind_of
@@ -80,6 +81,7 @@ class Checks:
     def _ledger(self, ventilator: "VentilatorProcess") -> None:
         """Every accepted job has ended, once, as it must."""
         entries = {entry.row.key: entry for entry in ventilator.ledger._jobs.values()}
+        told = Counter(seq for seqs, one in ventilator.ledger._history if one.event == "stored" for seq in seqs)
         for key in ventilator.accepted:
             assert key in entries, "an accepted job is not in the ledger"
         offered = {job_key(*offer) for offer, _, _ in ventilator.offers}
@@ -88,6 +90,9 @@ class Checks:
             row = entry.row
             name = f"{ventilator.name} job {row.seq} {row.uri}"
             assert entry.state in CLOSED, f"{name} is still {entry.state.name}"
+            assert told[row.seq] == (entry.state is State.STORED), (
+                f"{name}: stored {told[row.seq]} times by its history"
+            )
             wanted = self._wanted(kind_of(row.uri))
             strikes = self.grid.work.strikes(ventilator, row.seq)
             attempts_max = row.attempts_max or ventilator.terms.attempts_max

@@ -80,6 +80,7 @@ class VentilatorProcess(Process):
             fx.CloseLane: self._close_lane,
             fx.Send: self._send,
             fx.Settle: self._settle,
+            fx.SettleLate: self._settle_late,
             fx.Bury: self._bury,
             fx.Charge: self._charge,
             fx.Postpone: self._postpone,
@@ -97,6 +98,7 @@ class VentilatorProcess(Process):
         addresses = [f"tcp://{sink.name}:5560" for sink in self.grid.sinks]
         self.machine = Ventilator(self.terms, self.name, self.boot, self.ledger.ledger_id, "here", addresses)
         self.machine.delivery.chains = self.ledger.chain_texts()
+        self.machine.delivery.window.newest = self.ledger.durable_seq
         self.lanes = {}
         self.log = []
         self._fed = self._set_by_ms = 0
@@ -286,6 +288,9 @@ class VentilatorProcess(Process):
 
     def _settle(self, effect: fx.Settle) -> None:
         self.disk.enter(partial(self.ledger.settle, effect.seqs, effect.state, self.now_ms(), effect.reason))
+
+    def _settle_late(self, effect: fx.SettleLate) -> None:
+        self.disk.enter(partial(self.ledger.settle_late, effect.seqs, self.now_ms()))
 
     def _bury(self, effect: fx.Bury) -> None:
         self.grid.trace(self, "buries", effect)

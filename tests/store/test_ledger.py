@@ -80,6 +80,18 @@ def test_settle_closes_open_jobs_once(ledger):
     assert (found.state, found.settled_ms, found.reason) == (State.DISCARDED, NOW + 6, "no face")
 
 
+def test_settle_late_tells_the_history_once(ledger):
+    """What a sink says again changes nothing and is told to nobody; what was open, or closed otherwise, is stored."""
+    ledger.accept(offers(1, 2, 3), 1, NOW)
+    ledger.settle([1], State.STORED, NOW)
+    ledger.record("stored", [1], NOW)
+    ledger.settle([2], State.DISCARDED, NOW, "no face")
+    assert ledger.settle_late([3, 1, 2, 99, 3], NOW + 5) == [2, 3]
+    assert ledger.settle_late([1, 2, 3], NOW + 6) == []
+    assert ledger.counts()[State.STORED] == 3
+    assert [[one.at_ms for one in ledger.story(seq)] for seq in (1, 2, 3)] == [[NOW], [NOW + 5], [NOW + 5]]
+
+
 def test_settle_closes_ready_and_delayed_together(ledger):
     """A batch over both open states counts each where it was."""
     ledger.accept(offers(1, 2), 1, NOW)

@@ -44,6 +44,7 @@ steps = st.lists(
         st.tuples(st.just("accept"), st.lists(st.sampled_from(NUMBERS), max_size=6), chains, terms),
         st.tuples(st.just("put"), st.lists(st.sampled_from(IMAGES), max_size=4), chains, terms),
         st.tuples(st.just("settle"), few, closed),
+        st.tuples(st.just("settle_late"), few),
         st.tuples(st.just("close"), few, by_hand),
         st.tuples(st.just("kick"), few),
         st.tuples(st.just("reopen"), few),
@@ -70,6 +71,9 @@ def take(ledger, step):  # noqa: C901  one line for each operation
             return [(state, row and row[1:], ledger.find(str(seq)).uri) for seq, state, row in placed]
         case ("settle", uris, state):
             return ledger.settle(numbers_of(ledger, uris), state, NOW, None if state is State.STORED else "why")
+        case ("settle_late", uris):
+            late = ledger.settle_late(numbers_of(ledger, uris), NOW)
+            return [(ledger.find(str(seq)).uri, [one.event for one in ledger.story(seq)]) for seq in late]
         case ("close", uris, state):
             changed = ledger.close_by_hand(numbers_of(ledger, uris), state, NOW, "by hand")
             return [ledger.find(str(seq)).uri for seq in changed]
@@ -177,6 +181,7 @@ OPERATIONS = {
     "accept": lambda ledger: ledger.accept(offers(*range(10, 40)), 2, NOW, JobTerms(3, 7, 500, 2)),
     "put": lambda ledger: ledger.put([*IMAGES, ("new.jpg", b"x" * 20_000)], 1, NOW),
     "settle stored": lambda ledger: ledger.settle(ALL, State.STORED, NOW),
+    "settle late": lambda ledger: ledger.settle_late(ALL, NOW),
     "settle discarded": lambda ledger: ledger.settle(ALL, State.DISCARDED, NOW, "dull"),
     "bury by hand": lambda ledger: ledger.close_by_hand(ALL, State.BURIED, NOW, "by hand"),
     "cancel": lambda ledger: ledger.close_by_hand(ALL, State.CANCELLED, NOW),

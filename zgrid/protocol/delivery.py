@@ -21,6 +21,7 @@ from zgrid.protocol.effects import (
     Refill,
     Review,
     Settle,
+    SettleLate,
 )
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
@@ -249,7 +250,7 @@ class Delivery:
     def stored(self, seqs: Sequence[int], now: float) -> list[Effect]:
         """A sink has these on disk. The first committed result wins, whoever made it."""
         relieved: dict[int, Lane] = {}
-        jobs = self.window.drop(seqs)
+        jobs = self.window.drop(seqs, stored=True)
         if len(jobs) < len(seqs):
             self.late["ack"] += len(seqs) - len(jobs)
         lanes, waiting, sinks = self.lanes, self.finished, len(self.finished)
@@ -263,10 +264,13 @@ class Delivery:
                 if lane is not None and lane.finished.pop(seq, None) is not None:
                     lane.unsettled_bytes -= job.size
             job.state = State.STORED
-        # What is not in memory may be open on disk (a result of before a restart), so the ledger hears of all.
-        stored = list(seqs)
-        record = Record("stored", stored, None, None, None)
-        return [record, Settle(stored, State.STORED, None), *self.dispatch(now, relieved.values())]
+        mine = seqs if len(jobs) == len(seqs) else [job.seq for job in jobs]
+        effects: list[Effect] = []
+        if mine:
+            effects += [Record("stored", list(mine), None, None, None), Settle(list(mine), State.STORED, None)]
+        if mine is not seqs and (late := sorted(set(seqs).difference(mine))):
+            effects.append(SettleLate(late))  # open on disk alone (a result of before a restart), or told twice
+        return effects + self.dispatch(now, relieved.values())
 
     def lacking(self, seqs: Sequence[int], now: float, *, busy: bool) -> list[Effect]:
         """A sink has never seen these. ``busy``: results may wait before its door, so it cannot know."""

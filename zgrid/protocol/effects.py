@@ -46,6 +46,12 @@ class Settle(NamedTuple):
     reason: str | None
 
 
+class SettleLate(NamedTuple):
+    """A sink has stored these, which are not in memory: close those that are not known as stored, with a history."""
+
+    seqs: list[int]
+
+
 class Bury(NamedTuple):
     """Close one job as buried, with the evidence."""
 
@@ -115,5 +121,6 @@ class Log(NamedTuple):
 
 
 Effect = (
-    Reply | OpenLane | CloseLane | Send | Settle | Bury | Charge | Postpone | Record | Refill | Review | TellSink | Log
+    Reply | OpenLane | CloseLane | Send | Settle | SettleLate | Bury | Charge | Postpone | Record | Refill | Review
+    | TellSink | Log
 )  # fmt: skip

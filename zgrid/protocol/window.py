@@ -85,9 +85,12 @@ class Dropped:
     def __contains__(self, seq: int) -> bool:
         return seq in self._last or seq in self._before
 
-    def touches(self, seqs: Sequence[int]) -> bool:
-        """Whether any of these is among them."""
-        return not (self._last.isdisjoint(seqs) and self._before.isdisjoint(seqs))
+    def others(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return those rows that are not among them: nearly always all."""
+        seqs = [row.seq for row in rows]
+        if self._last.isdisjoint(seqs) and self._before.isdisjoint(seqs):
+            return rows
+        return [row for row in rows if row.seq not in self]
 
     def add(self, seqs: Iterable[int]) -> None:
         """These were closed just now."""
@@ -104,6 +107,7 @@ class Dropped:
 class Window:
     """Jobs in memory, by seq, and a shelf for each chain with those that are ready.
 
+    ``newest``: the last job that is known to be in the ledger; a sink's word of later ones means nothing yet.
     ``workers``: how many there are; with more than a hundred, more jobs than the terms say are needed to have for each
     of them a batch that is worth its message.
     """
@@ -117,6 +121,8 @@ class Window:
         self._least = 2 * terms.batch_jobs_max
         self._per_worker = min(2 * MESSAGE_JOBS_MIN, terms.batch_jobs_max)
         self._dropped = Dropped()
+        self._stored = Dropped()
+        self.newest = 0
 
     @property
     def room(self) -> int:
@@ -131,8 +137,14 @@ class Window:
                 self.shelves[chain] = Shelf()
 
     def accept(self, rows: Sequence[Row]) -> None:
-        """Take newly accepted jobs in, as far as they belong before their cursor or there is room behind it."""
-        self._dropped.forget([row.seq for row in rows])
+        """Take newly accepted jobs in, as far as they belong before their cursor or there is room behind it.
+
+        What was kicked, and told as stored before we hear that it was kicked, is stored.
+        """
+        rows = self._stored.others(rows)
+        seqs = [row.seq for row in rows]
+        self._dropped.forget(seqs)
+        self.newest = max(self.newest, *seqs, 0)
         room = self.room
         by_chain: dict[int, list[Row]] = {}
         for row in rows:
@@ -149,12 +161,11 @@ class Window:
         self.know((chain,))
         shelf = self.shelves[chain]
         if rows:
+            self.newest = max(self.newest, *(row.seq for row in rows))
             shelf.cursor = max(shelf.cursor, (rows[-1].priority, rows[-1].seq))
         shelf.exhausted = exhausted
         # What was closed a moment ago may have been read before the ledger had heard of it.
-        if self._dropped.touches([row.seq for row in rows]):
-            rows = [row for row in rows if row.seq not in self._dropped]
-        self._enter(rows, shelf)
+        self._enter(self._stored.others(self._dropped.others(rows)), shelf)
 
     def wants(self) -> list[int]:
         """Return the chains of which the ledger should be read for more."""
@@ -182,8 +193,11 @@ class Window:
         shelf.ready += 1
         self.ready += 1
 
-    def drop(self, seqs: Collection[int]) -> list[Job]:
-        """Forget jobs that were closed or postponed, and return those that were here; their places are passed over."""
+    def drop(self, seqs: Collection[int], *, stored: bool = False) -> list[Job]:
+        """Forget jobs that were closed or postponed, and return those that were here; their places are passed over.
+
+        ``stored``: nothing opens them again; rows of them that the ledger has read before it heard of that are void.
+        """
         jobs = [job for job in map(self.jobs.pop, seqs, repeat(None)) if job is not None]
         for job in jobs:
             if job.state is State.READY:
@@ -193,7 +207,10 @@ class Window:
                 shelf.left += 1
                 if shelf.left > self.room:
                     self._sweep(shelf)
-        self._dropped.add(seqs if len(jobs) == len(seqs) else [job.seq for job in jobs])
+        if stored:  # but for what no ledger of ours has accepted yet, whatever a sink says of it
+            self._stored.add(seqs if len(jobs) == len(seqs) else [seq for seq in seqs if seq <= self.newest])
+        else:
+            self._dropped.add(seqs if len(jobs) == len(seqs) else [job.seq for job in jobs])
         return jobs
 
     def head(self, chains: Iterable[int]) -> Job | None:

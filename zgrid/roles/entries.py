@@ -43,6 +43,7 @@ class Entries:
         """Return who performs which effect."""
         return {
             fx.Settle: self.settle,
+            fx.SettleLate: self.settle_late,
             fx.Bury: self.bury,
             fx.Charge: self.charge,
             fx.Postpone: self.postpone,
@@ -55,6 +56,14 @@ class Entries:
         """Close jobs."""
         self._rate.add(len(effect.seqs), clock_now())
         self._books.enter(partial(self._ledger.settle, effect.seqs, effect.state, wall_ms(), effect.reason))
+
+    def settle_late(self, effect: fx.SettleLate) -> None:
+        """Close jobs that are not in memory: a sink may say again what it has said before."""
+
+        def settled(seqs: list[int]) -> None:
+            self._rate.add(len(seqs), clock_now())
+
+        self._books.enter(partial(self._ledger.settle_late, effect.seqs, wall_ms()), settled)
 
     def bury(self, effect: fx.Bury) -> None:
         """Close a job that failed for good, with the evidence."""

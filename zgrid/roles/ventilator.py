@@ -134,6 +134,7 @@ class VentilatorRole:
             terms_of(settings), settings.name, new_boot(), ledger.ledger_id, host_identity(), settings.sink
         )
         self.machine.delivery.chains = ledger.chain_texts()
+        self.machine.delivery.window.newest = ledger.durable_seq
 
     def _open_sockets(self, stack: ExitStack) -> None:
         context = open_context()

@@ -233,6 +233,16 @@ class Ledger(Questions, JobLedger):
             self._unspool(changed, values)
         return changed
 
+    def settle_late(self, seqs: Sequence[int], now_ms: int) -> list[int]:
+        """Close as STORED those of the jobs that are not, add that to their history, and return them, ascending."""
+        with self._writing():
+            values = {"seqs": _numbers(seqs), "state": State.STORED}
+            late = [seq for (seq,) in self._db.execute(statements.OTHERWISE, values)]
+        if late:
+            self.settle(late, State.STORED, now_ms)
+            self.record("stored", late, now_ms)
+        return late
+
     def _settle(self, old: State, new: State, values: dict[str, Any]) -> int:
         values = {**values, "state": old}
         chains = self._sums.chains_in(old)

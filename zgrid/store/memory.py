@@ -160,6 +160,15 @@ class MemoryLedger(JobLedger):
         undone = (State.DISCARDED, State.BURIED, State.CANCELLED) if state is State.STORED else ()
         return len(self._close(seqs, (State.READY, State.DELAYED, *undone), state, now_ms, reason))
 
+    def settle_late(self, seqs: Sequence[int], now_ms: int) -> list[int]:
+        """Close as STORED those of the jobs that are not, add that to their history, and return them, ascending."""
+        known = {seq for seq in seqs if seq in self._jobs}
+        late = sorted(seq for seq in known if self._jobs[seq].state is not State.STORED)
+        if late:
+            self.settle(late, State.STORED, now_ms)
+            self.record("stored", late, now_ms)
+        return late
+
     def close_by_hand(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> list[int]:
         """Bury or cancel those of the jobs that are open, or cancel buried ones; return which, ascending."""
         assert state in (State.BURIED, State.CANCELLED), f"{state} is nothing that people close jobs as"

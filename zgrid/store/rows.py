@@ -147,6 +147,9 @@ class JobLedger(Protocol):
     def settle(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> int:
         """Close those of the jobs that are open, and return how many changed. STORED is true of closed ones too."""
 
+    def settle_late(self, seqs: Sequence[int], now_ms: int) -> list[int]:
+        """Close as STORED those of the jobs that are not, add that to their history, and return them, ascending."""
+
     def close_by_hand(self, seqs: Sequence[int], state: State, now_ms: int, reason: str | None = None) -> list[int]:
         """Bury or cancel those of the jobs that are open, or cancel buried ones; return which, ascending."""
 

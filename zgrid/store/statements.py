@@ -45,6 +45,8 @@ SETTLE = f"""
 BY_CHAIN = f"SELECT chain, count(*) FROM jobs WHERE {_SEQS} AND state = :state GROUP BY chain"
 """How many of these jobs are in a state, where they may be of several chains. RETURNING would take longer."""
 
+OTHERWISE = f"SELECT seq FROM jobs WHERE {_SEQS} AND state != :state ORDER BY seq"
+
 CLOSE = f"{SETTLE} RETURNING seq, chain"
 
 REOPEN = f"""
