@@ -90,6 +90,7 @@ class Speech:
             "reads": lambda: ["file:///"] * tape.below(2) if kind == "Hello" else self._times(jobs),
             "sink_keys": lambda: b"",
             "reasons": lambda: {str(at): tape.one(({}, {"reason": "x"}, {"reason": [b"\0"]})) for at in range(jobs)},
+            "carries": lambda: {str(at): tape.one(NUMBERS) for at in range(tape.below(jobs + 1))},
             "body": lambda: tape.one(({}, {"what": "status"}, {"what": [1, {"x": b"y"}]})),
             "attempts": lambda: tape.many(lambda: 1 + tape.below(3), jobs) if kind != "Put" else tape.below(3),
             "progress": lambda: tape.many(lambda: tape.one((0.0, 1.0, -1.0, 0.5)), jobs),

@@ -1,5 +1,6 @@
 """A lane's end as the machines see it: who is charged, who gets the jobs, and what a worker says to a lane it left."""
 
+from dataclasses import replace
 from typing import Any
 
 from zgrid.protocol import agent_effects
@@ -154,6 +155,21 @@ def test_what_a_sink_says_again_is_late() -> None:
     assert again[:3] == [Record("stored", [2], None, None, None), Settle([2], State.STORED, None), SettleLate([1])]
 
 
+def test_images_count_until_they_are_reported_and_results_until_they_are_stored() -> None:
+    """What a kept image leaves to be stored counts on, and of a discarded one nothing, whatever its worker claims."""
+    machine, _ = served(3, 1)
+    lane = machine.delivery.lanes[1]
+    assert (len(lane.sent), lane.unsettled_bytes) == (2, 2)
+    codes, carries = bytes([Code.FINISHED, Code.DISCARDED]), {"0": 700, "1": 500, "2": 9, "x": 1, "-1": 7}
+    report = Outcomes(boot=BOOT, lane=1, serial=1, seqs=[1, 2], attempts=[1, 1], codes=codes, carries=carries)
+    machine.received(b"peer1", report, 100.1)
+    assert (list(lane.sent), lane.carried, lane.unsettled_bytes) == ([3], {1: 700}, 701)
+    machine.received(b"peer1", replace(report, serial=2), 100.2)
+    assert lane.unsettled_bytes == 701
+    machine.delivery.stored([1], 100.3)
+    assert (lane.carried, lane.unsettled_bytes) == ({}, 1)
+
+
 def test_a_job_brought_back_to_the_worker_that_still_runs_it_counts_once() -> None:
     """Cancelled and taken up again while it runs: its bytes count once, and the first attempt's report is late."""
     machine, _ = served(1, 1)
@@ -304,6 +320,20 @@ def jobs(seqs: list[int], *, single: bool = True) -> Jobs:
 def done(count: int, work_ms: float = 1.0) -> Returned:
     """Return what a child says of so many kept jobs."""
     return Returned.plain(bytes(count), [0.0] * count, [work_ms] * count)
+
+
+def test_a_report_tells_what_results_carry() -> None:
+    """Pictures and notes, by index; of jobs that have neither, or are not kept, nothing is told."""
+    duty = employed()
+    duty.work(0, jobs([1, 2, 3, 4], single=False), 3.0)
+    duty.returned(0, done(1), 3.1)
+    news = done(3)
+    news.codes = bytes([Code.FINISHED, Code.DISCARDED, Code.FINISHED])
+    news.notes[2] = {"faces": []}
+    news.media[2], news.pictures[2] = "image/jpeg", bytes(90)
+    effects = duty.returned(0, news, 3.2)
+    (report,) = [one.message for one in effects if isinstance(one, agent_effects.Tell)]
+    assert report.carries == {"2": 90 + len("{'faces': []}")}
 
 
 def test_a_welcome_to_a_lane_that_was_left() -> None:

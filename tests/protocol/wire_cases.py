@@ -69,6 +69,10 @@ VECTORS: dict[str, Message] = {
         boot=BOOT, lane=7, serial=19, seqs=list(range(41, 48)), attempts=[1, 1, 1, 1, 2, 3, 1], codes=bytes(Code),
         work_ms=812.5, reasons={"2": {"reason": "not an image"}, "4": {"reason": "the child died", "signal": 11}},
     ),
+    "08-outcomes-carries": Outcomes(
+        boot=BOOT, lane=7, serial=21, seqs=[49, 50], attempts=[1, 1], codes=bytes(2), work_ms=97.0,
+        carries={"1": 183_400},
+    ),
     "08-outcomes-unread": Outcomes(
         boot=BOOT, lane=7, serial=20, seqs=[48], attempts=[1], codes=bytes([Code.TROUBLED]),
         reasons={"0": {"reason": "is not at or below a path that this worker may read (--allow)", "unread": True}},
@@ -154,7 +158,8 @@ def _fields(kind: type[Message], jobs: int) -> dict[str, st.SearchStrategy[Any]]
                "mtimes_ns": _column(st.integers(-(1 << 63), INT_MAX), jobs),
                "images": st.sampled_from((0, jobs)).flatmap(lambda n: _column(st.binary(max_size=9), n)).map(tuple)},
         Outcomes: {"codes": st.binary(min_size=jobs, max_size=jobs).map(lambda raw: bytes(byte % 7 for byte in raw)),
-                   "work_ms": _ms, "reasons": st.dictionaries(_text, _map, max_size=3)},
+                   "work_ms": _ms, "reasons": st.dictionaries(_text, _map, max_size=3),
+                   "carries": st.dictionaries(_text, _ints, max_size=3)},
         Results: {"worker": _text, "chain_version": _text, "waits": _column(_ms, jobs), "reads": _column(_ms, jobs),
                   "works": _column(_ms, jobs), "widths": _or_nil(pixels, jobs), "heights": _or_nil(pixels, jobs),
                   "formats": _or_nil(st.text(max_size=32), jobs), "digests": _or_nil(st.binary(max_size=32), jobs),

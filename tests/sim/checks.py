@@ -200,7 +200,8 @@ def check_window(delivery: Delivery, back: int) -> None:
 
 def check_lane(delivery: Delivery, lane: Lane) -> None:
     """A lane's sums are those of its jobs."""
-    size = sum(job.size for job in lane.sent.values()) + sum(job.size for job in lane.finished.values())
+    size = sum(job.size for job in lane.sent.values()) + sum(lane.carried.values())
+    assert lane.carried.keys() <= lane.finished.keys()
     assert lane.unsettled_bytes == size, f"lane {lane.id}: {lane.unsettled_bytes} unsettled bytes, its jobs have {size}"
     assert lane.singles <= lane.sent.keys()
     for job in lane.finished.values():

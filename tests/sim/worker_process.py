@@ -117,9 +117,11 @@ class SimChild:
         told = codes.replace(bytes([Code.RELEASED]), bytes([Code.TROUBLED]))  # as the agent does with what was unread
         news = Returned.plain(told, [0.0] * count, [work_s * 1000 for _, _, _, work_s in done])
         news.reasons = {at: {"reason": "why"} for at, code in enumerate(codes) if code}
-        for at, code in enumerate(codes):
+        for at, (batch, place, code, _) in enumerate(done):
             if code == Code.RELEASED:
                 news.reasons[at]["unread"] = True
+            elif code == Code.FINISHED and batch.seqs[place] % 3 == 0:
+                news.pictures[at], news.media[at] = bytes(40), "image/jpeg"
         worker.later(0.0002, worker.returned, self.index, news)
 
 

@@ -84,7 +84,7 @@ VENTILATOR = (
     Family("zgrid_lane_pace_jobs_per_second", _G, "A worker's measured pace.", ("worker",)),
     Family("zgrid_lane_credit_jobs", _G, "How many jobs a worker may have, by its pace.", ("worker",)),
     Family("zgrid_lane_sent_jobs", _G, "Jobs in flight: sent to a worker and not reported.", ("worker",)),
-    Family("zgrid_lane_unsettled_bytes", _G, "Bytes of images sent to a worker and not settled.", ("worker",)),
+    Family("zgrid_lane_unsettled_bytes", _G, "Bytes of images and unstored results at a worker.", ("worker",)),
     Family("zgrid_lane_beat_age_seconds", _G, "Time since a worker's last sign of life.", ("worker",)),
     Family("zgrid_lane_reports_total", _C, "Jobs that a worker has reported over this lane.", ("worker",)),
 )  # fmt: skip

@@ -1,13 +1,14 @@
 """What a worker's duty keeps: its employers (ventilators), the batches they sent, and which child has which part."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from zgrid.protocol.flow import SINGLE_WORK_MS
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.limits import BATCH_JOBS_MAX
-from zgrid.protocol.messages import Frame, Jobs, Outcomes
+from zgrid.protocol.messages import Code, Frame, Jobs, Outcomes
 
 UNCONFIRMED_MAX = 4096
 """Reports kept for a ventilator that does not confirm them; beyond that its own clocks must do."""
@@ -19,6 +20,11 @@ than half of what a worker may hold by default, so that the next jobs are there 
 CHUNK_JOBS_MAX = BATCH_JOBS_MAX
 """As many null jobs as come in one message take 2 ms: whatever is paid for each chunk is then paid seldom."""
 
+NOTES_BYTES_MAX = 2 << 20
+"""Notes in one message of results: a quarter of what a header may have."""
+
+PICTURE_BYTES_MAX = 8 << 20
+"""Pictures in one message of results, unless a single one is larger: sinks take messages whole."""
 
 WAIT_MS_MAX = 10**14
 """Longest that a job is said to have waited (3,000 years): results name that time and ours, in a field up to 10^15."""
@@ -155,6 +161,45 @@ class Returned:
             reasons={at - start: why for at, why in self.reasons.items() if start <= at < stop},
             pictures={at - start: picture for at, picture in self.pictures.items() if start <= at < stop},
         )
+
+
+class Parcels:
+    """The kept ones among results, ``kept`` by index, and what those weigh that have more than a row.
+
+    ``notes`` and ``pictures`` are bytes by index; notes are counted as text, which is never less than they take.
+    """
+
+    __slots__ = ("kept", "notes", "pictures")
+
+    def __init__(self, news: Returned) -> None:
+        codes, notes = news.codes, news.notes
+        jobs = len(codes)
+        whole = codes.count(Code.FINISHED) == jobs
+        self.kept = list(range(jobs)) if whole else [at for at, code in enumerate(codes) if code == Code.FINISHED]
+        self.notes = {at: len(repr(notes[at])) for at in self.kept if notes[at]} if any(notes) else {}
+        self.pictures = {at: len(picture) for at, picture in news.pictures.items()}
+
+    def carries(self) -> dict[str, int]:
+        """Return what each carries, as OUTCOMES tells it."""
+        both = self.notes.keys() | self.pictures.keys()
+        return {str(at): self.notes.get(at, 0) + self.pictures.get(at, 0) for at in sorted(both)}
+
+    def fitting(self, kept: list[int]) -> Iterator[list[int]]:
+        """Cut these into parts that each make a message of moderate size: notes may have 256 KiB for one image."""
+        if len(kept) <= 1 or not (self.pictures or self.notes):
+            if kept:
+                yield kept
+            return
+        part: list[int] = []
+        notes_bytes = picture_bytes = 0
+        for at in kept:
+            notes_bytes += self.notes.get(at, 0)
+            picture_bytes += self.pictures.get(at, 0)
+            if part and (notes_bytes > NOTES_BYTES_MAX or picture_bytes > PICTURE_BYTES_MAX):
+                yield part
+                part, notes_bytes, picture_bytes = [], self.notes.get(at, 0), self.pictures.get(at, 0)
+            part.append(at)
+        yield part
 
 
 class Child:

@@ -198,22 +198,21 @@ class Delivery:
                 late += 1
                 continue
             del sent[seq]
+            lane.unsettled_bytes -= job.size
             if job.lane != lane_id or job.state not in CAN_FINISH:
                 late += 1  # stored already, or given to another worker meanwhile
                 overtaken += job.state is State.STORED and code != Code.RELEASED  # work that was done tells the pace
-                lane.unsettled_bytes -= job.size
             elif not code:
                 job.state, job.finished_at = State.FINISHED, now
                 finished[seq] = job
             else:
-                lane.unsettled_bytes -= job.size
                 why = message.reasons.get(str(index), {})
                 others.append((job, given_back(job, Code(code), why), why))
         if late:
             self.late["outcome"] += late
         lane.singles.difference_update(message.seqs)
         if finished:
-            lane.finished.update(finished)
+            lane.finish(finished, message)
             for waiting, jobs in zip(self.finished, by_sink(finished, len(self.finished)), strict=True):
                 waiting.update(jobs)
             effects.append(Record("finished", list(finished), lane.worker, lane.id, None))
@@ -229,8 +228,7 @@ class Delivery:
         if lane is None or job is None or job.lane != lane_id or job.state is not State.SENT:
             return []
         head = next(iter(lane.sent))
-        lane.take(seq)
-        lane.unsettled_bytes -= job.size
+        lane.take(job)
         self._paced(lane, 0, 0.0, head, now)
         effects: list[Effect] = []
         code = Code.TROUBLED if transient else Code.FAILED
@@ -261,8 +259,8 @@ class Delivery:
             if job.state is State.FINISHED:
                 seq = job.seq
                 waiting[sink_of(job.key, sinks) if sinks > 1 else 0].pop(seq, None)
-                if lane is not None and lane.finished.pop(seq, None) is not None:
-                    lane.unsettled_bytes -= job.size
+                if lane is not None:
+                    lane.unfinish(seq)
             job.state = State.STORED
         mine = seqs if len(jobs) == len(seqs) else [job.seq for job in jobs]
         effects: list[Effect] = []
@@ -366,9 +364,8 @@ class Delivery:
     def _unfinish(self, job: Job) -> None:
         """Take a job out of those that wait for a sink's word."""
         self.finished[self.sink_of(job)].pop(job.seq, None)
-        lane = self.lanes.get(job.lane)
-        if lane is not None and lane.finished.pop(job.seq, None) is not None:
-            lane.unsettled_bytes -= job.size
+        if job.lane in self.lanes:
+            self.lanes[job.lane].unfinish(job.seq)
 
     def _not_finished(self, others: list[tuple[Job, Code, dict[str, Any]]], lane: Lane, effects: list[Effect]) -> None:
         """Do what every outcome but FINISHED asks for, one group of jobs for each code and reason."""

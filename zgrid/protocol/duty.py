@@ -4,7 +4,6 @@ Work is kept in the batches it came in; children get ranges of a batch, and what
 columns again. So a job costs no object of its own here, and a hundred thousand small jobs a second are no burden.
 """
 
-from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -18,7 +17,7 @@ from zgrid.protocol.agent_effects import (
     Push,
     Tell,
 )  # fmt: skip
-from zgrid.protocol.assignment import Batch, Child, Employer, Range, Returned, cut
+from zgrid.protocol.assignment import Batch, Child, Employer, Parcels, Range, Returned, cut
 from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.liveness import FROZEN_S, Liveness
 from zgrid.protocol.messages import (
@@ -37,10 +36,6 @@ from zgrid.protocol.messages import (
 
 HELLO_AGAIN_S = 1.0
 
-NOTES_BYTES_MAX = 2 << 20
-"""Notes in one message of results: a quarter of what a header may have."""
-PICTURE_BYTES_MAX = 8 << 20
-"""Pictures in one message of results, unless a single one is larger: sinks take messages whole."""
 REFUSED_AGAIN_S = 5.0
 
 
@@ -251,14 +246,11 @@ class Duty:
         """Push what was kept, then report all: a sink's word may overtake the report, never the other way round."""
         effects: list[Effect] = []
         jobs = len(news.codes)
-        if news.codes.count(Code.FINISHED) == jobs:
-            kept = list(range(jobs))
-        else:
-            kept = [at for at, code in enumerate(news.codes) if code == Code.FINISHED]
-        sinks = len(batch.employer.sinks)
+        parcels = Parcels(news)
+        kept, sinks = parcels.kept, len(batch.employer.sinks)
         for sink in range(sinks):
             mine = kept if sinks == 1 else [at for at in kept if batch.keys[(first + at) * KEY_BYTES] % sinks == sink]
-            for part in _fitting(mine, news):
+            for part in parcels.fitting(mine):
                 address = batch.employer.sinks[sink]
                 effects.append(Push(address, self._results(batch, first, news, part, now)))
         report = self._reported(
@@ -268,6 +260,7 @@ class Duty:
             codes=news.codes,
             work_ms=sum(news.works),
             reasons={str(at): why for at, why in news.reasons.items()},
+            carries=parcels.carries(),
             now=now,
         )
         if report is not None:
@@ -325,13 +318,14 @@ class Duty:
             codes=bytes([code]) * len(places),
             work_ms=0.0,
             reasons={str(at): why for at in range(len(places))} if why else {},
+            carries={},
             now=now,
         )
         return effect if effect is not None else Log("outcome_late", batch.chain, {"jobs": len(places)})
 
     def _reported(
         self, batch: Batch, *, seqs: list[int], attempts: list[int], codes: bytes, work_ms: float,
-        reasons: dict[str, Any], now: float,
+        reasons: dict[str, Any], carries: dict[str, int], now: float,
     ) -> Effect | None:  # fmt: skip
         employer = batch.employer
         if batch.boot != employer.boot or batch.lane != employer.lane:
@@ -339,7 +333,7 @@ class Duty:
         employer.serial += 1
         message = Outcomes(
             boot=batch.boot, lane=batch.lane, serial=employer.serial, seqs=seqs, attempts=attempts, codes=codes,
-            work_ms=work_ms, reasons=reasons,
+            work_ms=work_ms, reasons=reasons, carries=carries,
         )  # fmt: skip
         employer.unconfirmed.append((now, message))
         return Tell(employer.index, message)
@@ -427,23 +421,3 @@ class Duty:
             progress=[child.progress for child in running],
             alive=[child.seq() for child in running if child.moved_at >= employer.beat_at],
         )
-
-
-def _fitting(kept: list[int], news: Returned) -> Iterator[list[int]]:
-    """Cut results into parts that each make a message of moderate size: notes may have 256 KiB for one image."""
-    if len(kept) <= 1 or (not news.pictures and not any(news.notes)):
-        if kept:
-            yield kept
-        return
-    part: list[int] = []
-    notes_bytes = picture_bytes = 0
-    for at in kept:
-        note = news.notes[at]
-        notes_bytes += len(repr(note)) if note else 0
-        picture_bytes += len(news.pictures.get(at, b""))
-        if part and (notes_bytes > NOTES_BYTES_MAX or picture_bytes > PICTURE_BYTES_MAX):
-            yield part
-            part, notes_bytes, picture_bytes = [], 0, 0
-        part.append(at)
-    if part:
-        yield part

@@ -1,4 +1,4 @@
-"""How much a worker may have: credit in time for what it has not started, in bytes for what is not settled.
+"""How much a worker may have: credit in time for what it has not started, in bytes and jobs for what is not settled.
 
 High-water marks count messages and cannot see kernel buffers, so a slow worker hoards thousands of small jobs behind
 them. Credit follows each worker's own measured pace instead: about ``window_s`` seconds of work are under way to it,

@@ -6,6 +6,7 @@ from typing import Any
 
 from zgrid.protocol.flow import Pace, Terms
 from zgrid.protocol.job import State
+from zgrid.protocol.messages import Outcomes
 from zgrid.protocol.reach import Reach
 
 OVERDUE_GRACE_S = 5.0
@@ -69,12 +70,17 @@ class Stage(Enum):
 
 
 class Lane:
-    """One worker's lane. ``sent`` keeps the lane's order; ``finished`` waits for the sink's word."""
+    """One worker's lane. ``sent`` keeps the lane's order; ``finished`` waits for the sink's word.
+
+    ``carried``: the bytes of those finished jobs' results that have pictures or notes. They, and the images that were
+    sent, are the ``unsettled_bytes``.
+    """
 
     __slots__ = (
         "_able",
         "address",
         "ahead",
+        "carried",
         "done",
         "failed",
         "filters",
@@ -113,6 +119,7 @@ class Lane:
         self.running: dict[int, float] = {}
         self.moved: dict[int, float] = {}
         self.unsettled_bytes = 0
+        self.carried: dict[int, int] = {}
         self.head_since = 0.0
         self.done = 0
         self.failed = 0
@@ -245,10 +252,25 @@ class Lane:
             self.singles.update(seqs)
         return seqs
 
-    def take(self, seq: int) -> Job | None:
-        """Note that a job is no longer at the worker; its bytes stay unsettled until ``release``."""
-        self.singles.discard(seq)
-        return self.sent.pop(seq, None)
+    def take(self, job: Job) -> None:
+        """Note that a job is not at the worker any more."""
+        self.singles.discard(job.seq)
+        if self.sent.pop(job.seq, None) is not None:
+            self.unsettled_bytes -= job.size
+
+    def finish(self, jobs: dict[int, Job], message: Outcomes) -> None:
+        """Note that these, of all that a message reports, are done and wait for the sink's word."""
+        self.finished.update(jobs)
+        for at, seq in enumerate(message.seqs if message.carries else ()):
+            size = message.carries.get(str(at))
+            if size and seq in jobs and seq not in self.carried:
+                self.carried[seq] = size
+                self.unsettled_bytes += size
+
+    def unfinish(self, seq: int) -> None:
+        """Note that a job does not wait for the sink's word any more."""
+        if self.finished.pop(seq, None) is not None and self.carried:
+            self.unsettled_bytes -= self.carried.pop(seq, 0)
 
     def evidence(self, job: Job, why: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what is kept of a failure: what the worker says of it, of which job, where and at which attempt."""

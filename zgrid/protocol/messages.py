@@ -234,6 +234,7 @@ class Jobs(Message):
 class Outcomes(Message):
     """What became of jobs. ``codes``: one byte of Code per job. ``reasons``: by index, only where there is one to tell.
 
+    ``carries``: by index, the bytes of picture and notes that a kept image's result has, only where it has any.
     ``serial`` counts a lane's reports from 1; a beat says which came, and the worker sends lost ones again.
     """
 
@@ -247,6 +248,9 @@ class Outcomes(Message):
     work_ms: float = _field(lambda value: type(value) in (int, float) and 0 <= value <= 1e15, default=0.0)
     reasons: dict[str, dict[str, Any]] = _field(
         checks.mapping(lambda value: type(value) is dict and checks.plain(value), BATCH_JOBS_MAX), default_factory=dict
+    )
+    carries: dict[str, int] = _field(
+        checks.mapping(checks.integer(0), BATCH_JOBS_MAX), default_factory=dict, added=True
     )
 
     def disagreement(self) -> str | None:

@@ -168,7 +168,8 @@ class VentilatorSettings(_Chain, Served):
         default=100, description="how much work, by its own pace, a worker holds that it has not started"
     )
     unsettled_bytes_max: Annotated[Size, Shown("SIZE", is_limit=True)] = Field(
-        default=64 * MIB, description="how many bytes of images sent to one worker may be not yet settled"
+        default=64 * MIB,
+        description="how many bytes of images may be at one worker, with its pictures that no sink has stored yet",
     )
     unsettled_jobs_max: Annotated[int, Shown("N", is_limit=True)] = Field(
         default=8192, ge=1, le=1_000_000, description="how many jobs sent to one worker may be not yet settled"
