@@ -19,8 +19,9 @@ FAILED_AGAIN_S_MAX = 30.0
 ANSWERS_S = 1.0
 """A sink that leaves waits for those ventilators only that have said something within this time: others are gone."""
 
-GATHER_JOBS = 16
-"""Under load results gather for longer while so few come together: a store costs as much as to keep some pictures."""
+GATHER_JOBS = 128
+"""Under load results gather for longer while so few come together: a store costs as much as to keep some pictures, or
+a hundred rows without any."""
 GATHER_TIMES_MAX = 4
 
 
