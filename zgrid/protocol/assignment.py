@@ -166,7 +166,7 @@ class Returned:
 class Parcels:
     """The kept ones among results, ``kept`` by index, and what those weigh that have more than a row.
 
-    ``notes`` and ``pictures`` are bytes by index; notes are counted as text, which is never less than they take.
+    ``notes`` and ``pictures`` are bytes by index; notes are counted as text, which is about what they take.
     """
 
     __slots__ = ("kept", "notes", "pictures")

@@ -46,6 +46,7 @@ BY_CHAIN = f"SELECT chain, count(*) FROM jobs WHERE {_SEQS} AND state = :state G
 """How many of these jobs are in a state, where they may be of several chains. RETURNING would take longer."""
 
 OTHERWISE = f"SELECT seq FROM jobs WHERE {_SEQS} AND state != :state ORDER BY seq"
+"""Those of these jobs that are in any other state."""
 
 CLOSE = f"{SETTLE} RETURNING seq, chain"
 
