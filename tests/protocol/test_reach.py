@@ -27,6 +27,16 @@ PLACES = ["file:///photos", "file:///srv/old%20ones.zip"]
 def test_what_is_below(uri, is_there):
     """A name is below a place when it goes on with a slash; an archive's member is where the archive is."""
     assert (uri in Reach(PLACES)) is is_there
+    assert is_there or not Reach(PLACES).holds([uri])
+
+
+def test_many_at_once():
+    """Files below the places are surely there, all of them; of an archive's members it is not said at once."""
+    inside = ["file:///photos/a.jpg", "file:///photos/2024/a.jpg"]
+    assert Reach(PLACES).holds(inside)
+    assert not Reach(PLACES).holds([*inside, "file:///photos-of-others/a.jpg"])
+    assert not Reach(PLACES).holds([*inside, "zip:file:///photos/a.zip!/b.jpg"])
+    assert not Reach().holds(inside)
 
 
 def test_the_root_and_nothing():

@@ -24,7 +24,7 @@ from zgrid.protocol.effects import (
     SettleLate,
 )
 from zgrid.protocol.flow import Terms
-from zgrid.protocol.job import State
+from zgrid.protocol.job import FINISHED, STORED, State
 from zgrid.protocol.lane import Job, Lane, Stage
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
@@ -203,7 +203,7 @@ class Delivery:
                 late += 1  # stored already, or given to another worker meanwhile
                 overtaken += job.state is State.STORED and code != Code.RELEASED  # work that was done tells the pace
             elif not code:
-                job.state, job.finished_at = State.FINISHED, now
+                job.state, job.finished_at = FINISHED, now
                 finished[seq] = job
             else:
                 why = message.reasons.get(str(index), {})
@@ -252,16 +252,17 @@ class Delivery:
         if len(jobs) < len(seqs):
             self.late["ack"] += len(seqs) - len(jobs)
         lanes, waiting, sinks = self.lanes, self.finished, len(self.finished)
+        lane = None
         for job in jobs:
-            lane = lanes.get(job.lane)
-            if lane is not None:
-                relieved[job.lane] = lane
-            if job.state is State.FINISHED:
-                seq = job.seq
-                waiting[sink_of(job.key, sinks) if sinks > 1 else 0].pop(seq, None)
+            if lane is None or lane.id != job.lane:
+                lane = lanes.get(job.lane)
                 if lane is not None:
-                    lane.unfinish(seq)
-            job.state = State.STORED
+                    relieved[job.lane] = lane
+            if job.state is FINISHED:
+                waiting[sink_of(job.key, sinks) if sinks > 1 else 0].pop(job.seq, None)
+                if lane is not None:
+                    lane.unfinish(job.seq)
+            job.state = STORED
         mine = seqs if len(jobs) == len(seqs) else [job.seq for job in jobs]
         effects: list[Effect] = []
         if mine:

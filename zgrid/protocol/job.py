@@ -27,6 +27,9 @@ class State(IntEnum):
     FINISHED = 7
 
 
+READY, SENT, FINISHED, STORED = State.READY, State.SENT, State.FINISHED, State.STORED
+"""The same for what is done to every job: before Python 3.12, to find a member of an enum takes 0.1 us each time."""
+
 OPEN = frozenset({State.READY, State.DELAYED, State.SENT, State.FINISHED})
 CLOSED = frozenset(State) - OPEN
 

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from zgrid.protocol.flow import Pace, Terms
-from zgrid.protocol.job import State
+from zgrid.protocol.job import READY, SENT
 from zgrid.protocol.messages import Outcomes
 from zgrid.protocol.reach import Reach
 
@@ -43,7 +43,7 @@ class Job:
         self.accepted_ms = accepted_ms
         self.ttr_ms = ttr_ms
         self.attempts_max = attempts_max
-        self.state = State.READY
+        self.state = READY
         self.lane = 0
         self.suspect = failures > 0
         self.unread = False
@@ -246,7 +246,7 @@ class Lane:
                 self.unsettled_bytes -= before.size if before is not None else 0
         self.sent.update(zip(seqs, jobs, strict=True))
         for job in jobs:
-            job.state, job.lane, job.sent_at = State.SENT, self.id, now
+            job.state, job.lane, job.sent_at = SENT, self.id, now
             self.unsettled_bytes += job.size
         if single:
             self.singles.update(seqs)

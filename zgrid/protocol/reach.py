@@ -1,6 +1,6 @@
 """Which images a worker reads itself: by the places that it says it may read from, as file: URIs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _ARCHIVES = ("zip:", "tar:")
 
@@ -14,6 +14,11 @@ class Reach:
         self.places = list(places)
         self._exact = frozenset(places)
         self._below = tuple(place if place.endswith("/") else place + "/" for place in places)
+
+    def holds(self, uris: Iterable[str]) -> bool:
+        """Whether each of these is surely in here: files below one of the places."""
+        below = self._below
+        return bool(below) and all(uri.startswith(below) for uri in uris)
 
     def __contains__(self, uri: str) -> bool:
         """Whether the image named by ``uri``, or the archive that it is in, is at or below one of the places."""

@@ -10,7 +10,7 @@ from itertools import islice, repeat, starmap
 from typing import NamedTuple
 
 from zgrid.protocol.flow import MESSAGE_JOBS_MIN, Terms
-from zgrid.protocol.job import State
+from zgrid.protocol.job import READY
 from zgrid.protocol.lane import Job
 
 DROPPED_MIN = 8192
@@ -76,25 +76,24 @@ class Shelf:
 class Dropped:
     """The jobs that were closed last: at least DROPPED_MIN of them, at most twice as many and one batch."""
 
-    __slots__ = ("_before", "_last")
+    __slots__ = ("_before", "_highest", "_last")
 
     def __init__(self) -> None:
         self._last: set[int] = set()
         self._before: set[int] = set()
+        self._highest = 0
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._last or seq in self._before
 
-    def others(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return those rows that are not among them: nearly always all."""
-        seqs = [row.seq for row in rows]
-        if self._last.isdisjoint(seqs) and self._before.isdisjoint(seqs):
-            return rows
-        return [row for row in rows if row.seq not in self]
+    def others(self, rows: Sequence[Row], lowest: int) -> Sequence[Row]:
+        """Return those rows that are not among them. ``lowest``: of their numbers; nearly always all are newer ones."""
+        return rows if lowest > self._highest else [row for row in rows if row.seq not in self]
 
-    def add(self, seqs: Iterable[int]) -> None:
+    def add(self, seqs: Collection[int]) -> None:
         """These were closed just now."""
         self._last.update(seqs)
+        self._highest = max(self._highest, max(seqs, default=0))
         if len(self._last) >= DROPPED_MIN:
             self._last, self._before = set(), self._last
 
@@ -141,10 +140,10 @@ class Window:
 
         What was kicked, and told as stored before we hear that it was kicked, is stored.
         """
-        rows = self._stored.others(rows)
+        rows = self._stored.others(rows, min((row.seq for row in rows), default=0))
         seqs = [row.seq for row in rows]
         self._dropped.forget(seqs)
-        self.newest = max(self.newest, *seqs, 0)
+        self.newest = max(self.newest, max(seqs, default=0))
         room = self.room
         by_chain: dict[int, list[Row]] = {}
         for row in rows:
@@ -160,12 +159,13 @@ class Window:
         """Take in what the ledger had behind a chain's cursor; ``exhausted`` says that there is no more."""
         self.know((chain,))
         shelf = self.shelves[chain]
-        if rows:
-            self.newest = max(self.newest, *(row.seq for row in rows))
-            shelf.cursor = max(shelf.cursor, (rows[-1].priority, rows[-1].seq))
         shelf.exhausted = exhausted
-        # What was closed a moment ago may have been read before the ledger had heard of it.
-        self._enter(self._stored.others(self._dropped.others(rows)), shelf)
+        if rows:
+            seqs = [row.seq for row in rows]
+            lowest, self.newest = min(seqs), max(self.newest, *seqs)
+            shelf.cursor = max(shelf.cursor, (rows[-1].priority, rows[-1].seq))
+            # What was closed a moment ago may have been read before the ledger had heard of it.
+            self._enter(self._stored.others(self._dropped.others(rows, lowest), lowest), shelf)
 
     def wants(self) -> list[int]:
         """Return the chains of which the ledger should be read for more."""
@@ -200,7 +200,7 @@ class Window:
         """
         jobs = [job for job in map(self.jobs.pop, seqs, repeat(None)) if job is not None]
         for job in jobs:
-            if job.state is State.READY:
+            if job.state is READY:
                 shelf = self.shelves[job.chain]
                 self.ready -= 1
                 shelf.ready -= 1
@@ -221,7 +221,7 @@ class Window:
             places = shelf.places
             while places:
                 job = self.jobs.get(places[-1][1])
-                if job is not None and job.state is State.READY:
+                if job is not None and job.state is READY:
                     is_next = best is None or (job.priority, job.seq) < (best.priority, best.seq)
                     if is_next and shelf.reaches(places[-1]):
                         best = job
@@ -246,7 +246,7 @@ class Window:
         for place in islice(reversed(shelf.places), count):
             job = self.jobs.get(place[1])
             # A job that was dropped and came back has two places.
-            if job is None or job.state is not State.READY or place > bound or place == before:
+            if job is None or job.state is not READY or place > bound or place == before:
                 break
             jobs.append(job)
             before = place
@@ -299,7 +299,7 @@ class Window:
 
     def _is_ready(self, seq: int) -> bool:
         job = self.jobs.get(seq)
-        return job is not None and job.state is State.READY
+        return job is not None and job.state is READY
 
 
 def _fitting(shelf: Shelf, rows: Iterable[Row], room: int) -> list[Row]:

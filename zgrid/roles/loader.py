@@ -131,6 +131,10 @@ class Loader:
             yield _Part(batch, inline=True)
             return
         reach = self._reach(batch.lane)
+        # Nearly always all are by reference: to look at all at once takes a third of the time.
+        if reach.holds(job.uri for job in batch.jobs) and not any(job.unread or job.failures for job in batch.jobs):
+            yield _Part(batch, inline=False)
+            return
 
         def travels(job: Job) -> bool:
             # What was put is below no place of a worker's.

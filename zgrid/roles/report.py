@@ -81,7 +81,7 @@ class Report:
 
     def keep_plainly(self, read_ms: float, work_ms: float) -> None:
         """Add an image that is kept, of which nothing is known and nothing noted."""
-        self._codes.append(Code.FINISHED)
+        self._codes.append(_FINISHED)
         self._reads.append(read_ms)
         self._works.append(work_ms)
 
@@ -146,6 +146,7 @@ def _times(packed: bytes, jobs: int) -> list[float]:
     return values
 
 
+_FINISHED = int(Code.FINISHED)
 _CODES = (Code.FINISHED, Code.DISCARDED, Code.FAILED, Code.TROUBLED, Code.RELEASED)
 _AS_TOLD = bytes.maketrans(bytes([Code.RELEASED]), bytes([Code.TROUBLED]))
 
