@@ -85,7 +85,7 @@ def _duty(jobs: int) -> Duty:
     """Return a worker whose child has so many jobs."""
     duty = Duty("w", BOOT, "here", 1, 1)
     duty.child_ready(0, {"null": "1"}, 0.0)
-    duty.children[0].paced(0.001)  # one that is quick has many jobs
+    duty.employers[0].paced(0.001)  # one that is quick has many jobs
     duty.received(0, Welcome(name="v", boot=BOOT, lane=1, address="tcp://*:1", sinks=["tcp://s:1", "tcp://s:2"]), 0.0)
     for first in range(1, jobs + 1, 8):
         duty.work(0, jobs_of(range(first, min(first + 8, jobs + 1)), lane=1, single=False, ledger=LEDGER), 0.0)

@@ -152,7 +152,7 @@ class World:
         message = Outcomes(
             boot=BOOT, lane=lane.id, serial=lane.serial + 1, seqs=[job.seq for job in jobs],
             attempts=[job.attempt for job in jobs], codes=bytes(self.tape.many(lambda: self.tape.below(7), len(jobs))),
-            work_ms=1.0,
+            work_ms=1.0, carries={str(at): self.tape.below(999) for at in range(self.tape.below(len(jobs) + 1))},
         )  # fmt: skip
         return self.machine.received(peer, message, self.now)
 
@@ -205,8 +205,10 @@ class World:
             case 0:
                 return self.delivery.reviewed([(seq, key_of(seq))])
             case 1 | 2:
+                lane = 1 + self.tape.below(6)
                 transient = bool(self.tape.below(2))
-                return self.delivery.unreadable(1 + self.tape.below(6), seq, "gone", self.now, transient=transient)
+                job = next((one.sent[seq] for one in self.delivery.lanes.values() if seq in one.sent), None)
+                return self.delivery.unreadable(lane, job, "gone", self.now, transient=transient) if job else []
             case 3:
                 self._close(seq, State.CANCELLED)
                 return self.delivery.withdrawn([seq], State.CANCELLED, self.now)

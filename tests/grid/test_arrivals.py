@@ -11,7 +11,7 @@ from zgrid.errors import SettingsError
 from zgrid.protocol import wire
 from zgrid.protocol.messages import Answer, Question
 from zgrid.transport.arrivals import Arrivals
-from zgrid.transport.client import Client
+from zgrid.transport.client import Client, UnansweredError
 from zgrid.transport.sockets import RECONNECT_MS_MAX, bind, control_dealer, control_router, open_context
 
 FOUND_MS_MAX = 10 * RECONNECT_MS_MAX
@@ -93,3 +93,17 @@ def test_last_word_is_heard(context):
         arrivals.take()
         assert not arrivals.here
         assert client._await_unconnected(7, FOUND_MS_MAX) == {"changed": 1}
+
+
+def test_what_was_not_answered_is_not_left_for_the_next_process(context):
+    """A tool that gives up hangs up: what is still on its way reaches nobody who starts later, and it can ask again."""
+    router = control_router(context)
+    address = bind(router, "tcp://127.0.0.1:*", "--bind")
+    peers = set()
+    with closing(router), Client(address) as client:
+        for number in (1, 2):
+            with pytest.raises(UnansweredError, match="nobody answers"):
+                client.ask({"what": "status"}, timeout_ms=FOUND_MS_MAX)
+            while router.poll(0):
+                peers.add(router.recv_multipart()[0])
+            assert len(peers) == number

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from zgrid.protocol.effects import Reply
-from zgrid.protocol.intake import GATHER_TIMES_MAX, Intake, Lookup, Store
+from zgrid.protocol.intake import GATHER_BYTES_MAX, GATHER_TIMES_MAX, Intake, Lookup, Store
 from zgrid.protocol.messages import Ask, Beat, Bye, Hello, Holds, Results, Who
 
 LEDGER = b"L" * 16
@@ -62,6 +62,19 @@ def test_few_at_a_time_gather_for_longer():
     found = stores(intake(), 0.005, 0.0)
     assert min(jobs for jobs, _ in found) >= 0.8 * 200 * GATHER_TIMES_MAX * GATHER_S
     assert max(waited for _, waited in found) <= GATHER_TIMES_MAX * GATHER_S + 0.002
+
+
+def test_large_pictures_do_not_gather():
+    """As soon as they are many bytes they are stored, however few they are: a worker may wait for their room."""
+    machine = Intake("sink", b"S" * 8, "tcp://s:1", GATHER_S, 256 << 20)
+    stored, at = [], 0.0
+    for seq in range(1, 400):
+        at += 0.002
+        for effect in machine.results(replace(results(seq), images=(bytes(1 << 20),), pictures=[0]), at):
+            assert isinstance(effect, Store)
+            stored.append(sum(len(message.images) for message in effect.batch))
+            machine.stored(0, at)
+    assert max(stored) <= GATHER_BYTES_MAX >> 20
 
 
 def test_many_at_a_time_do_not_wait_for_more():

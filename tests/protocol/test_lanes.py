@@ -1,16 +1,13 @@
-"""A lane's end as the machines see it: who is charged, who gets the jobs, and what a worker says to a lane it left."""
+"""A lane's end as the ventilator's machine sees it: who is charged, and who gets the jobs."""
 
 from dataclasses import replace
 from typing import Any
 
-from zgrid.protocol import agent_effects
-from zgrid.protocol.assignment import Returned
-from zgrid.protocol.duty import Duty
 from zgrid.protocol.effects import Bury, Charge, Postpone, Record, Reply, Review, Send, Settle, SettleLate, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
-from zgrid.protocol.messages import Beat, Bye, Code, Hello, Jobs, Outcomes, Refuse, Welcome, Who
+from zgrid.protocol.messages import Beat, Bye, Code, Hello, Outcomes, Welcome, Who
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 
@@ -269,10 +266,24 @@ def test_time_of_the_next_job_begins_when_the_first_cannot_be_read() -> None:
     """A job that never went out takes nothing of the time of the one behind it."""
     machine, _ = served(2, 1, Terms(ttr_ms=10_000))
     lane = machine.delivery.lanes[1]
-    machine.delivery.unreadable(1, 1, "the file is gone", 130.0, transient=False)
+    machine.delivery.unreadable(1, lane.sent[1], "the file is gone", 130.0, transient=False)
     assert not lane.overdue(174.0, machine.terms)
     assert list(lane.sent) == [2]
     assert lane.unsettled_bytes == 1
+
+
+def test_a_withdrawn_job_that_cannot_be_read_leaves_the_lane() -> None:
+    """It never went out, so no worker will report it; a new attempt at it is not what could not be read."""
+    machine, _ = served(1, 1)
+    lane = machine.delivery.lanes[1]
+    job = lane.sent[1]
+    withdraw(machine, [1], State.CANCELLED)
+    assert machine.delivery.unreadable(1, job, "the file is gone", 100.2, transient=False) == []
+    assert (list(lane.sent), lane.unsettled_bytes) == ([], 0)
+    machine.delivery.accepted([Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0, spent=1)], 100.3)
+    assert lane.sent[1] is not job
+    assert machine.delivery.unreadable(1, job, "the file is gone", 100.4, transient=False) == []
+    assert list(lane.sent) == [1]
 
 
 def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:
@@ -293,134 +304,6 @@ def test_a_report_of_an_earlier_attempt_is_late() -> None:
     assert machine.received(b"peer1", crashed, 100.2) == []
     assert machine.delivery.late["outcome"] == 1
     assert list(machine.delivery.lanes[1].sent) == [1]
-
-
-def employed() -> Duty:
-    """Return a worker with one child and a lane."""
-    duty = Duty("w", b"workboot", "here", 1, 1)
-    duty.child_ready(0, {"null": "1"}, 1.0)
-    duty.received(0, welcome(), 2.0)
-    return duty
-
-
-def welcome(lane: int = 3, sinks: tuple[str, ...] = ("tcp://sink:1",)) -> Welcome:
-    """Return a ventilator's welcome."""
-    return Welcome(name="v", boot=BOOT, lane=lane, address="tcp://*:5601", sinks=list(sinks))
-
-
-def jobs(seqs: list[int], *, single: bool = True) -> Jobs:
-    """Return jobs on lane 3."""
-    count = len(seqs)
-    return Jobs(
-        boot=BOOT, ledger=LEDGER, lane=3, chain="null", ttr_ms=1000, single=single, seqs=seqs, attempts=[1] * count,
-        keys=bytes(16 * count), uris=["file:///a"] * count, sizes=[1] * count, mtimes_ns=[0] * count, waits=[0] * count,
-    )  # fmt: skip
-
-
-def done(count: int, work_ms: float = 1.0) -> Returned:
-    """Return what a child says of so many kept jobs."""
-    return Returned.plain(bytes(count), [0.0] * count, [work_ms] * count)
-
-
-def test_a_report_tells_what_results_carry() -> None:
-    """Pictures and notes, by index; of jobs that have neither, or are not kept, nothing is told."""
-    duty = employed()
-    duty.work(0, jobs([1, 2, 3, 4], single=False), 3.0)
-    duty.returned(0, done(1), 3.1)
-    news = done(3)
-    news.codes = bytes([Code.FINISHED, Code.DISCARDED, Code.FINISHED])
-    news.notes[2] = {"faces": []}
-    news.media[2], news.pictures[2] = "image/jpeg", bytes(90)
-    effects = duty.returned(0, news, 3.2)
-    (report,) = [one.message for one in effects if isinstance(one, agent_effects.Tell)]
-    assert report.carries == {"2": 90 + len("{'faces': []}")}
-
-
-def test_a_welcome_to_a_lane_that_was_left() -> None:
-    """A worker says BYE to a lane that it has left, so that its jobs go elsewhere, and greets again."""
-    duty = employed()
-    duty.received(0, Who(boot=BOOT), 3.0)
-    said = [effect.message for effect in duty.received(0, welcome(), 4.0) if isinstance(effect, agent_effects.Tell)]
-    assert [type(message) for message in said] == [Bye, Hello]
-    assert said[0].lane == 3
-
-
-def test_a_leaving_worker_takes_no_new_lane() -> None:
-    """A welcome that comes when the worker is on its way out is answered with BYE, and nothing is connected."""
-    duty = employed()
-    duty.leave(3.0)
-    (effect,) = duty.received(0, welcome(lane=4), 4.0)
-    assert isinstance(effect, agent_effects.Tell)
-    assert isinstance(effect.message, Bye)
-    assert effect.message.lane == 4
-
-
-def test_jobs_wait_for_the_names_of_the_sinks() -> None:
-    """Without sinks no job is begun or handed back; the worker asks for their names until a welcome brings them."""
-    duty = Duty("w", b"workboot", "here", 1, 1)
-    duty.child_ready(0, {"null": "1"}, 1.0)
-    duty.received(0, welcome(sinks=()), 2.0)
-    assert duty.work(0, jobs([1]), 2.1) == []
-    asked = [effect.message for effect in duty.tick(3.5) if isinstance(effect, agent_effects.Tell)]
-    assert Hello in map(type, asked)
-    begun = duty.received(0, welcome(), 4.0)
-    assert [type(effect) for effect in begun] == [agent_effects.Assign]
-
-
-def test_single_jobs_are_for_idle_children_only() -> None:
-    """However short jobs are: one that is sent singly is given only when it can start, so the order tells who ran."""
-    duty = employed()
-    duty.work(0, jobs(list(range(1, 5)), single=False), 3.0)
-    duty.returned(0, done(1), 3.1)
-    duty.returned(0, done(3), 3.2)
-    effects = duty.work(0, jobs([5, 6]), 3.3)
-    assert [type(effect) for effect in effects] == [agent_effects.Assign]
-    effects = duty.returned(0, done(1), 3.4)
-    assert [(effect.start, effect.stop) for effect in effects if isinstance(effect, agent_effects.Assign)] == [(1, 2)]
-
-
-def test_a_child_gets_several_jobs_at_a_time_unless_each_is_long() -> None:
-    """Of jobs of 10 ms a child gets 50 ms' worth, and as many to go on with; of jobs of 60 ms one, and no other."""
-    for work_ms, given in ((10.0, [(0, 5), (5, 10)]), (60.0, [(0, 1)])):
-        duty = employed()
-        duty.work(0, jobs([1], single=False), 3.0)
-        duty.returned(0, done(1, work_ms), 3.1)
-        effects = duty.work(0, jobs(list(range(2, 14)), single=False), 3.2)
-        assigned = [(one.start, one.stop) for one in effects if isinstance(one, agent_effects.Assign)]
-        assert assigned == given, work_ms
-
-
-def test_single_jobs_of_one_ventilator_have_their_turn() -> None:
-    """While another's short jobs keep a child busy: it runs dry for a moment, and the single one is given then."""
-    duty = Duty("w", b"workboot", "here", 1, 2)
-    duty.child_ready(0, {"null": "1"}, 1.0)
-    for index in (0, 1):
-        duty.received(index, welcome(), 2.0)
-    duty.work(0, jobs([1], single=False), 3.0)
-    duty.returned(0, done(1), 3.1)
-    duty.work(0, jobs(list(range(2, 1002)), single=False), 3.2)
-    duty.work(1, jobs([1, 2]), 3.3)
-    given = []
-    for _ in range(6):
-        (child,) = duty.children
-        given.append([(part.batch.employer.index, part.stop - part.start) for part in child.ranges])
-        first = child.ranges[0]
-        duty.returned(0, done(first.stop - first.start, 10.0), 3.4)
-    served = [turn[0][0] for turn in given]
-    assert served.count(1) == 2, given
-    assert 1 in served[:3], given
-
-
-def test_an_overtaken_refusal_ends_no_lane() -> None:
-    """The answer to an earlier HELLO comes after the WELCOME to a later one: the lane stays, nobody seems to die."""
-    duty = employed()
-    duty.work(0, jobs([1]), 3.0)
-    assert duty.received(0, Refuse(reason="no port is free"), 3.1) == []
-    assert duty.employers[0].lane == 3
-    assert agent_effects.CloseLane in map(type, duty.received(0, Refuse(reason="its key was revoked", final=True), 3.2))
-    without = Duty("w", b"workboot", "here", 1, 1)
-    without.child_ready(0, {"null": "1"}, 1.0)
-    assert [type(one) for one in without.received(0, Refuse(reason="no port is free"), 2.0)] == [agent_effects.Log]
 
 
 def test_keys_of_sinks_keep_their_places():

@@ -71,6 +71,19 @@ def test_full_disk_leaves_no_half_picture(tmp_path):
     pictures.close()
 
 
+def test_a_failed_save_leaves_nothing_behind_also_later(tmp_path):
+    """What other threads were writing when one failed is ended and removed before the error comes."""
+    pictures = Pictures(tmp_path)
+    keys = [number.to_bytes(16) for number in range(1, 61)]
+    in_the_way = tmp_path / ".tmp" / picture_name(keys[0], "image/jpeg")[3:]
+    in_the_way.mkdir()
+    with pytest.raises(StoreError):
+        pictures.save([(key, "image/jpeg", bytes(200_000)) for key in keys])
+    pictures.close()  # waits for the threads
+    assert list((tmp_path / ".tmp").iterdir()) == [in_the_way]
+    assert files(tmp_path) == []
+
+
 def test_second_sink_is_refused(tmp_path):
     """Two sinks on one folder would sweep each other's pictures away."""
     pictures = Pictures(tmp_path)

@@ -72,9 +72,11 @@ class Range:
 
 
 class Employer:
-    """A ventilator that this worker serves."""
+    """A ventilator that this worker serves. ``job_ms``: how long its jobs take of late, None before the first."""
 
-    __slots__ = ("beat_at", "boot", "hello_at", "index", "lane", "left", "queue", "serial", "sinks", "unconfirmed")
+    __slots__ = (
+        "beat_at", "boot", "hello_at", "index", "job_ms", "lane", "left", "queue", "serial", "sinks", "unconfirmed",
+    )  # fmt: skip
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -87,6 +89,22 @@ class Employer:
         self.unconfirmed: deque[tuple[float, Outcomes]] = deque(maxlen=UNCONFIRMED_MAX)
         self.hello_at = 0.0
         self.beat_at = 0.0
+        self.job_ms: float | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether its jobs are known to be short: a child may have some, and more to begin with after them."""
+        return self.job_ms is not None and self.job_ms < SINGLE_WORK_MS
+
+    def chunk(self) -> int:
+        """How many of its jobs make a chunk of about CHUNK_MS."""
+        if self.job_ms is None:
+            return 1
+        return max(1, min(CHUNK_JOBS_MAX, int(CHUNK_MS / max(self.job_ms, 0.001))))
+
+    def paced(self, job_ms: float) -> None:
+        """Note how long some of its jobs took, in ms each."""
+        self.job_ms = job_ms if self.job_ms is None else 0.7 * self.job_ms + 0.3 * job_ms
 
     def join(self, boot: bytes, lane: int, now: float) -> None:
         """Begin with a new lane, or none (0): what was queued or to be confirmed on the old one is void."""
@@ -177,7 +195,7 @@ class Parcels:
         whole = codes.count(Code.FINISHED) == jobs
         self.kept = list(range(jobs)) if whole else [at for at, code in enumerate(codes) if code == Code.FINISHED]
         self.notes = {at: len(repr(notes[at])) for at in self.kept if notes[at]} if any(notes) else {}
-        self.pictures = {at: len(picture) for at, picture in news.pictures.items()}
+        self.pictures = {at: len(picture) for at, picture in news.pictures.items() if len(picture)}
 
     def carries(self) -> dict[str, int]:
         """Return what each carries, as OUTCOMES tells it."""
@@ -205,13 +223,12 @@ class Parcels:
 class Child:
     """A child process: what it was given and not returned, and which job it was last seen at."""
 
-    __slots__ = ("index", "job_ms", "moved_at", "overran", "progress", "ranges", "ready", "token")
+    __slots__ = ("index", "moved_at", "overran", "progress", "ranges", "ready", "token")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.ready = False
         self.ranges: deque[Range] = deque()
-        self.job_ms: float | None = None
         self.token: int | None = None
         self.moved_at = 0.0
         self.progress = -1.0
@@ -219,18 +236,8 @@ class Child:
 
     @property
     def depth(self) -> int:
-        """How many ranges it may have: a second one, ready to begin with, where jobs are short."""
-        return 2 if self.job_ms is not None and self.job_ms < SINGLE_WORK_MS else 1
-
-    def chunk(self) -> int:
-        """How many jobs make a chunk of about CHUNK_MS."""
-        if self.job_ms is None:
-            return 1
-        return max(1, min(CHUNK_JOBS_MAX, int(CHUNK_MS / max(self.job_ms, 0.001))))
-
-    def paced(self, job_ms: float) -> None:
-        """Note how long its jobs took, in ms each."""
-        self.job_ms = job_ms if self.job_ms is None else 0.7 * self.job_ms + 0.3 * job_ms
+        """How many ranges it may have: a second one, ready to begin with, where what it has to do before is short."""
+        return 2 if all(part.batch.employer.quick and not part.batch.single for part in self.ranges) else 1
 
     def done(self, jobs: int) -> list[tuple[Batch, int, int]]:
         """Take the next ``jobs`` off what it has; return them as (batch, start, stop)."""

@@ -24,7 +24,7 @@ from zgrid.protocol.effects import (
     SettleLate,
 )
 from zgrid.protocol.flow import Terms
-from zgrid.protocol.job import FINISHED, STORED, State
+from zgrid.protocol.job import FINISHED, SENT, STORED, State
 from zgrid.protocol.lane import Job, Lane, Stage
 from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
@@ -221,18 +221,18 @@ class Delivery:
         self._paced(lane, done, message.work_ms, head, now)
         return effects + self.dispatch(now, [lane])
 
-    def unreadable(self, lane_id: int, seq: int, reason: str, now: float, *, transient: bool) -> list[Effect]:
+    def unreadable(self, lane_id: int, job: Job, reason: str, now: float, *, transient: bool) -> list[Effect]:
         """An image that was to go out cannot be read, so its job fails here and never reaches the worker."""
         lane = self.lanes.get(lane_id)
-        job = lane.sent.get(seq) if lane is not None else None
-        if lane is None or job is None or job.lane != lane_id or job.state is not State.SENT:
+        if lane is None or lane.sent.get(job.seq) is not job:  # or it was withdrawn, brought back, and is sent anew
             return []
         head = next(iter(lane.sent))
         lane.take(job)
         self._paced(lane, 0, 0.0, head, now)
         effects: list[Effect] = []
-        code = Code.TROUBLED if transient else Code.FAILED
-        self._not_finished([(job, code, {"reason": reason})], lane, effects)
+        if job.lane == lane_id and job.state is SENT:
+            code = Code.TROUBLED if transient else Code.FAILED
+            self._not_finished([(job, code, {"reason": reason})], lane, effects)
         return effects + self.dispatch(now, [lane])
 
     def touched(

@@ -109,13 +109,11 @@ class Duty:
         """A child has done some of its jobs, in order."""
         child = self.children[index]
         effects: list[Effect] = []
-        jobs = len(news.codes)
-        if jobs:
-            child.paced(sum(news.works) / jobs)
         start = 0
-        for batch, first, last in child.done(jobs):
+        for batch, first, last in child.done(len(news.codes)):
             part = news.part(start, start + last - first)
             start += last - first
+            batch.employer.paced(sum(part.works) / len(part.works))
             effects += self._deliver(batch, first, part, now)
         # The next job first: the child waits for it, and what it has done can wait for a moment.
         return self.assign(now) + effects
@@ -211,7 +209,7 @@ class Duty:
         for depth in (1, 2):
             for child in self.children:
                 while child.ready and len(child.ranges) < min(depth, child.depth):
-                    part = self._next(child, idle=not child.ranges)
+                    part = self._next(idle=not child.ranges)
                     if part is None:
                         return effects
                     if not child.ranges:
@@ -222,23 +220,24 @@ class Duty:
 
     # -- inside
 
-    def _next(self, child: Child, *, idle: bool) -> Range | None:
-        """Cut the next piece of work for this child off the queue of the ventilator whose turn it is.
+    def _next(self, *, idle: bool) -> Range | None:
+        """Cut a piece of work for a child, ``idle`` or not, off the queue of the ventilator whose turn it is.
 
         Single jobs are for idle children only: given is started, so that a dead worker's running jobs are known. Their
         ventilator keeps its turn until one is idle: another's short jobs would never let it be.
         """
         for _ in self.employers:
             turn = (self._turn + 1) % len(self.employers)
-            queue = self.employers[turn].queue
-            if not queue or not self.employers[turn].sinks:
+            employer = self.employers[turn]
+            queue = employer.queue
+            if not queue or not employer.sinks:
                 self._turn = turn
                 continue  # without sinks, results would have nowhere to go: the jobs wait until a welcome names them
-            if queue[0].batch.single and not idle:
+            if not idle and (queue[0].batch.single or not employer.quick):
                 return None
             self._turn = turn
             waiting = sum(part.stop - part.start for part in queue)
-            size = 1 if queue[0].batch.single else min(child.chunk(), ceil(waiting / len(self.children)))
+            size = 1 if queue[0].batch.single else min(employer.chunk(), ceil(waiting / len(self.children)))
             return cut(queue, size)
         return None
 

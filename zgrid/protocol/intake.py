@@ -24,6 +24,10 @@ GATHER_JOBS = 128
 a hundred rows without any."""
 GATHER_TIMES_MAX = 4
 
+GATHER_BYTES_MAX = 16 << 20
+"""No more pictures and notes gather before they are stored: what workers may have on the way to a sink is bounded in
+bytes (64 MiB by default), and while it waits here, their children may be idle."""
+
 
 class Arrived(NamedTuple):
     """A message of results that is here since ``at`` and takes about ``size`` bytes."""
@@ -209,7 +213,10 @@ class Intake:
             return []
         since = self._waiting[0].at
         busy = now - self._stored_at < self._gather_s
-        if busy and now - since < self._gather_s and self._waiting_jobs < self.batch_jobs_max and not self.full:
+        much = self._waiting_jobs >= self.batch_jobs_max or self.held_bytes >= min(
+            GATHER_BYTES_MAX, self.held_bytes_max
+        )
+        if busy and now - since < self._gather_s and not much:
             return []
         jobs = 0
         while self._waiting and (not jobs or jobs + len(self._waiting[0].message.seqs) <= self.batch_jobs_max):

@@ -70,7 +70,7 @@ class Outgoing:
         for loaded in ready:
             now = clock_now()
             for job, reason, transient in loaded.failed:
-                self._do(self._machine.delivery.unreadable(loaded.lane, job.seq, reason, now, transient=transient))
+                self._do(self._machine.delivery.unreadable(loaded.lane, job, reason, now, transient=transient))
 
     def _frames(self, lane: int, jobs: list[Job], single: bool, images: list[Frame]) -> list[Frame]:
         wall = wall_ms()

@@ -7,8 +7,9 @@ A picture of the key ``abcdef...`` is ``ab/abcdef....jpg`` below the root. Every
 import errno
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -112,11 +113,25 @@ class Pictures:
         return names
 
     def _by_all(self, work: Callable[..., float], items: Sequence[tuple[Any, ...]]) -> float:
-        """Have the threads share ``items``, and wait for all; return the seconds of all. Raises what any has raised."""
+        """Have the threads share ``items``; return the seconds of all. Raises what one raises, once all have ended."""
         threads, many = (self._many, _SYNCS_MANY) if self._slow else (self._few, _SYNCS_FEW)
-        parts = [items[first::many] for first in range(min(many, len(items)))]
-        # list() waits for all of them, and raises what the first has raised.
-        return sum(list(threads.map(lambda part: sum(work(*item) for item in part), parts)))
+        failed = threading.Event()
+
+        def some(part: Sequence[tuple[Any, ...]]) -> float:
+            took_s = 0.0
+            for item in part:
+                if failed.is_set():  # what is written from here on would be left over
+                    break
+                try:
+                    took_s += work(*item)
+                except BaseException:
+                    failed.set()
+                    raise
+            return took_s
+
+        futures = [threads.submit(some, items[first::many]) for first in range(min(many, len(items)))]
+        wait(futures)
+        return sum(future.result() for future in futures)
 
     def sweep(self, named: Callable[[Sequence[str]], set[str]]) -> Iterator[int]:
         """Remove pictures that no row names, a few at each step; yield how many of them were removed.

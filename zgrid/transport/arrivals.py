@@ -31,8 +31,8 @@ _MISMATCH = 0x11000002
 class Arrivals:
     """Watches one connecting socket that is ``monitored``. Poll ``monitor`` for reading, then call ``take``.
 
-    Nothing is queued for a peer that is not there, so whoever waits for a process that is being restarted has to speak
-    first when it is back. Without this it would do so at its next beat: a second late.
+    Between processes nothing is queued for a peer that is not there, so whoever waits for one that is being restarted
+    has to speak first when it is back. Without this it would do so at its next beat: a second late.
 
     ``keyed``: the socket has keys. ``here``: there is a connection. ``trouble``: a sentence while the peer turns it
     away, else nothing; ``refused``: it says no to this key, but in plain text, so that may be anybody's word.

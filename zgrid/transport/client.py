@@ -61,8 +61,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._arrivals.close()
-        self._socket.close(0)
+        self._hang_up()
         self._context.term()
 
     def ask(self, question: dict[str, Any], timeout_ms: int = 5000) -> dict[str, Any]:
@@ -97,6 +96,8 @@ class Client:
             if not answer.get("working"):
                 return _checked(answer)
             deadline = clock_now() + timeout_ms / 1000
+        self._hang_up()  # what is on its way is for whoever was there, not for the next process at that address
+        self._dial()
         raise UnansweredError(f"nobody answers at {self.address}: is it running there, and is the port right?")
 
     def _dial(self) -> None:
@@ -106,6 +107,10 @@ class Client:
             self._context, new_boot(), self.address, monitored=True, immediate=False, curve=curve
         )
         self._arrivals = Arrivals(self._socket, self.address, keyed=curve is not None)
+
+    def _hang_up(self) -> None:
+        self._arrivals.close()
+        self._socket.close(0)
 
     def _see_whether_turned_away(self) -> None:
         """Try the next keys where these are not the right ones. Raises SettingsError once all were tried."""
@@ -118,8 +123,7 @@ class Client:
         is_last = self._tried % len(self._curves) == len(self._curves) - 1
         if is_last and not trouble:
             return
-        self._arrivals.close()
-        self._socket.close(0)
+        self._hang_up()
         self._tried = 0 if refused else self._tried + 1
         self._dial()
         if refused or is_last:
