@@ -155,3 +155,16 @@ def test_an_overtaken_refusal_ends_no_lane() -> None:
     without = Duty("w", b"workboot", "here", 1, 1)
     without.child_ready(0, {"null": "1"}, 1.0)
     assert [type(one) for one in without.received(0, Refuse(reason="no port is free"), 2.0)] == [agent_effects.Log]
+
+
+def test_where_sinks_are_is_asked_again_while_results_wait() -> None:
+    """A welcome that names a sink's new place may be lost: each ventilator is greeted once a second until it comes."""
+    duty = employed()
+    duty.blocked = True
+    said = [duty.tick(at) for at in (3.1, 3.5, 4.2)]
+    greetings = [[type(one.message) for one in effects].count(Hello) for effects in said]
+    assert greetings == [1, 0, 1]
+    duty.received(0, welcome(sinks=("tcp://sink:2",)), 4.3)
+    assert duty.employers[0].sinks == ["tcp://sink:2"]
+    duty.blocked = False
+    assert Hello not in [type(one.message) for one in duty.tick(5.5)]

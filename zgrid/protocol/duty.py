@@ -392,11 +392,13 @@ class Duty:
         return [CloseLane(employer.index, lane)]
 
     def _unheard(self, employer: Employer, now: float) -> bool:
-        """Whether it is time to greet a ventilator that has not answered, not for long, or without naming its sinks."""
+        """Whether it is time to greet a ventilator that has not answered, not for long, or without naming its sinks.
+
+        While results wait, its word of where a sink is now may be what was lost; to a HELLO it says so again.
+        """
         watched = self._beats.age_s(employer.index, now) is not None
-        return (
-            self.filters is not None and now >= employer.hello_at and not (employer.lane and employer.sinks and watched)
-        )
+        served = employer.lane and employer.sinks and watched and not self.blocked
+        return self.filters is not None and now >= employer.hello_at and not served
 
     def _hello(self, employer: Employer, now: float) -> list[Effect]:
         if self.filters is None or self.leaving:
