@@ -36,6 +36,18 @@ def done(count: int, work_ms: float = 1.0) -> Returned:
     return Returned.plain(bytes(count), [0.0] * count, [work_ms] * count)
 
 
+def busy() -> Duty:
+    """Return a worker with one child and two ventilators, the first of which keeps it busy with short jobs."""
+    duty = Duty("w", b"workboot", "here", 1, 2)
+    duty.child_ready(0, {"null": "1"}, 1.0)
+    for index in (0, 1):
+        duty.received(index, welcome(), 2.0)
+    duty.work(0, jobs([1], single=False), 3.0)
+    duty.returned(0, done(1), 3.1)
+    duty.work(0, jobs(list(range(2, 1002)), single=False), 3.2)
+    return duty
+
+
 def test_a_report_tells_what_results_carry() -> None:
     """Pictures and notes, by index; of jobs that have neither, or are not kept, nothing is told."""
     duty = employed()
@@ -106,13 +118,7 @@ def test_a_child_gets_several_jobs_at_a_time_unless_each_is_long() -> None:
 
 def test_single_jobs_of_one_ventilator_have_their_turn() -> None:
     """While another's short jobs keep a child busy: it runs dry for a moment, and the single one is given then."""
-    duty = Duty("w", b"workboot", "here", 1, 2)
-    duty.child_ready(0, {"null": "1"}, 1.0)
-    for index in (0, 1):
-        duty.received(index, welcome(), 2.0)
-    duty.work(0, jobs([1], single=False), 3.0)
-    duty.returned(0, done(1), 3.1)
-    duty.work(0, jobs(list(range(2, 1002)), single=False), 3.2)
+    duty = busy()
     duty.work(1, jobs([1, 2]), 3.3)
     given = []
     for _ in range(6):
@@ -127,13 +133,7 @@ def test_single_jobs_of_one_ventilator_have_their_turn() -> None:
 
 def test_short_jobs_keep_their_chunks_beside_another_ventilators_long_ones() -> None:
     """What a chunk is goes by the pace of a ventilator's own jobs; behind a long job nothing waits for its child."""
-    duty = Duty("w", b"workboot", "here", 1, 2)
-    duty.child_ready(0, {"null": "1"}, 1.0)
-    for index in (0, 1):
-        duty.received(index, welcome(), 2.0)
-    duty.work(0, jobs([1], single=False), 3.0)
-    duty.returned(0, done(1), 3.1)
-    duty.work(0, jobs(list(range(2, 502)), single=False), 3.2)
+    duty = busy()
     duty.work(1, jobs([1, 2, 3]), 3.3)
     (child,) = duty.children
     given = []
