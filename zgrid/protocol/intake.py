@@ -213,9 +213,7 @@ class Intake:
             return []
         since = self._waiting[0].at
         busy = now - self._stored_at < self._gather_s
-        much = self._waiting_jobs >= self.batch_jobs_max or self.held_bytes >= min(
-            GATHER_BYTES_MAX, self.held_bytes_max
-        )
+        much = self._waiting_jobs >= self.batch_jobs_max or self.held_bytes >= GATHER_BYTES_MAX or self.full
         if busy and now - since < self._gather_s and not much:
             return []
         jobs = 0
