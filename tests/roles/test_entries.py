@@ -1,15 +1,21 @@
 """What is entered into the ledger again and again, on a disk that is full for long."""
 
+import io
+import logging
 import select
 import time
 
 import pytest
 
+from zgrid.log import Log, Output
 from zgrid.protocol.delivery import REVIEW_ALL_MS, REVIEW_MS
-from zgrid.protocol.effects import Review
+from zgrid.protocol.effects import Bury, Review
+from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import Offer, State
+from zgrid.protocol.ventilator import Ventilator
 from zgrid.roles.books import Books
 from zgrid.roles.entries import Entries
+from zgrid.roles.rate import Rate
 from zgrid.store.ledger import Ledger
 from zgrid.transport.loop import Loop
 
@@ -64,3 +70,28 @@ def test_full_disk_piles_nothing_up(desk):
     entries.wake_delayed()
     entries.review(Review(REVIEW_MS, 10))
     assert (len(books._waiting), len(books._reads)) == (1, 1)
+
+
+@pytest.mark.parametrize("ahead_ms", [(0, 0), (0, 3_600_000), (0, -3_600_000), (-3_600_000, 7_200_000)])
+def test_review_finds_a_burial_however_the_clock_is_set(tmp_path, monkeypatch, ahead_ms):
+    """A job that was buried a moment ago is one of those that sinks are asked about, whatever its date says."""
+    true_ns = time.time_ns
+    ahead = 0
+    monkeypatch.setattr(time, "time_ns", lambda: true_ns() + ahead * 1_000_000)
+    loop = Loop()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    books = Books(ledger, 0.0, wake=loop.wake, accepted=lambda _: None, failed=lambda _: None)
+    machine = Ventilator(Terms(), "v", b"ventboot", ledger.ledger_id, "here", ["tcp://sink:1"])
+    asked = []
+    entries = Entries(books, machine, Log(Output(io.StringIO(), {}), logging.INFO, {}), Rate(0.0), asked.extend)
+    books.offer([Offer("file:///0.jpg", 1, 0)], "null", 1)
+    turn_until(books, lambda: books.idle, 0.0)
+    ahead = ahead_ms[0]
+    entries.bury(Bury(1, 1, "why", {}))
+    turn_until(books, lambda: books.idle, 100.0)
+    ahead = ahead_ms[1]
+    entries.review(Review(REVIEW_MS, 10))
+    turn_until(books, lambda: bool(asked), 1000.0)
+    assert [effect.message.seqs for effect in asked] == [[1]]
+    books.close(time.monotonic())
+    loop.close()

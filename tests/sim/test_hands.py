@@ -26,8 +26,12 @@ def test_a_row_at_the_sink_outlives_a_cancel() -> None:
     grid.settle()
 
 
-@pytest.mark.parametrize("jump_ms", [0, 3_600_000, -3_600_000], ids=["clock as it is", "forth", "back"])
-def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(jump_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("ahead_ms", "jump_ms"),
+    [(0, 0), (0, 3_600_000), (0, -3_600_000), (-3_600_000, 10_800_000)],
+    ids=["clock as it is", "forth", "back", "to and fro"],
+)
+def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(ahead_ms: int, jump_ms: int) -> None:
     """Nobody restarts: the sink is asked from time to time about what was closed without it a moment ago.
 
     A moment is one of true time, also where somebody sets the clock that dates it.
@@ -38,6 +42,7 @@ def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(jump_ms: int) -> 
     grid.add_worker()
     grid.start()
     grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    ventilator.set_ms += ahead_ms
     ventilator.call(ventilator.life, ventilator.hands.change, "bury", [1])
     control = ventilator.sinks[0]
     control.cut()

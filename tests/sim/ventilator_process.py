@@ -17,6 +17,7 @@ from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 from zgrid.store.memory import MemoryLedger
 from zgrid.store.rows import JobTerms
+from zgrid.transport.clock import Swing
 
 if TYPE_CHECKING:
     from grid import Grid
@@ -70,7 +71,8 @@ class VentilatorProcess(Process):
         self.log: list[fx.Log] = []
         self.refuse_lanes = 0.0
         self.feed_s = 0.01
-        self.set_ms = self._due_set_ms = self._set_by_ms = 0
+        self.set_ms = self._due_set_ms = 0
+        self.swing = Swing()
         self._fed = 0
         self._leaves = False
         self.hands = Hands(self)
@@ -101,7 +103,8 @@ class VentilatorProcess(Process):
         self.machine.delivery.window.newest = self.ledger.durable_seq
         self.lanes = {}
         self.log = []
-        self._fed = self._set_by_ms = 0
+        self._fed = 0
+        self.swing = Swing()
         self._leaves = False
         self._due_set_ms = max(self._due_set_ms, self.set_ms)  # a clock that was set back makes no delay longer
         self.sinks = [self._sink_control(index, sink) for index, sink in enumerate(self.grid.sinks)]
@@ -139,6 +142,7 @@ class VentilatorProcess(Process):
 
     def now_ms(self) -> int:
         """The wall clock, which people set now and then."""
+        self.swing.dated(self.set_ms - self._due_set_ms)
         return int(self.clock.now * 1000) + self.set_ms
 
     def due_now_ms(self) -> int:
@@ -336,10 +340,10 @@ class VentilatorProcess(Process):
         self.disk.read(read)
 
     def _review(self, effect: fx.Review) -> None:
-        self._set_by_ms = max(self._set_by_ms, abs(self.now_ms() - self.due_now_ms()))
+        since_ms = self.now_ms() - effect.within_ms - self.swing.ms
 
         def read() -> None:
-            jobs = self.ledger.aside(self.now_ms() - effect.within_ms - self._set_by_ms, effect.limit)
+            jobs = self.ledger.aside(since_ms, effect.limit)
             self.perform(self.machine.delivery.reviewed(jobs))
 
         self.disk.read(read)

@@ -35,7 +35,6 @@ class Entries:
         self._do = do
         self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
         self._remembered_ms: int | None = None
-        self._set_by_ms = 0
         self._waking = False
         self._reviewing = False
 
@@ -68,13 +67,12 @@ class Entries:
     def bury(self, effect: fx.Bury) -> None:
         """Close a job that failed for good, with the evidence."""
         self._rate.add(1, clock_now())
+        wall = self.due_clock.date_ms()
         self._log.warning(
             Event.JOB_BURIED, job=effect.seq, failures=effect.failures, reason=effect.reason, **_where(effect)
         )
-        self._books.enter(
-            partial(self._ledger.bury, effect.seq, effect.failures, effect.reason, effect.evidence, wall_ms())
-        )
-        self._books.enter(partial(self._ledger.record, "buried", [effect.seq], wall_ms(), note=effect.reason))
+        self._books.enter(partial(self._ledger.bury, effect.seq, effect.failures, effect.reason, effect.evidence, wall))
+        self._books.enter(partial(self._ledger.record, "buried", [effect.seq], wall, note=effect.reason))
 
     def charge(self, effect: fx.Charge) -> None:
         """Note a failure that costs an attempt."""
@@ -121,20 +119,19 @@ class Entries:
     def review(self, effect: fx.Review) -> None:
         """Read which jobs were closed without a result, for sinks to be asked about them.
 
-        They are dated by the wall clock: where somebody has set it, by so much more is looked back.
+        They are dated by the wall clock: where somebody has set it since, to and fro, by so much more is looked back.
         While one that is made every few seconds waits for a full disk, no other such one is entered.
         """
         periodic = effect.within_ms == REVIEW_MS
         if periodic and self._reviewing:
             return
         self._reviewing = self._reviewing or periodic
-        wall = wall_ms()
-        self._set_by_ms = max(self._set_by_ms, abs(wall - self.due_clock.now_ms()))
+        since_ms = self.due_clock.date_ms() - effect.within_ms - self.due_clock.swing.ms
 
         def read() -> None:
             if periodic:
                 self._reviewing = False
-            jobs = self._ledger.aside(wall - effect.within_ms - self._set_by_ms, effect.limit)
+            jobs = self._ledger.aside(since_ms, effect.limit)
             if jobs:
                 self._do(self._machine.delivery.reviewed(jobs))
 

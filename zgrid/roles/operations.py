@@ -22,8 +22,8 @@ from zgrid.roles.inquiries import Inquiries
 from zgrid.store.reader import LedgerReader
 from zgrid.store.rows import Found, JobLedger
 from zgrid.store.spool import is_put
+from zgrid.transport.clock import DueClock
 from zgrid.transport.clock import now as clock_now
-from zgrid.transport.clock import wall_ms
 
 CHUNK_JOBS = 2000
 """Jobs of one change of the ledger: some ten milliseconds in which the loop does nothing else."""
@@ -94,12 +94,13 @@ class Operations:
     """Does what people ask for. ``do`` performs what the machine asks for in answer."""
 
     def __init__(
-        self, books: Books, machine: Ventilator, inquiries: Inquiries, log: Log,
+        self, books: Books, machine: Ventilator, inquiries: Inquiries, clock: DueClock, log: Log,
         do: Callable[[Iterable[fx.Effect]], None],
     ) -> None:  # fmt: skip
         self.books = books
         self.machine = machine
         self.inquiries = inquiries
+        self.clock = clock
         self.log = log
         self.do = do
 
@@ -213,7 +214,7 @@ class _Operation:
     def _change(self, seqs: list[int], then: Callable[[set[int]], None]) -> None:
         """Change a chunk in the ledger, tell the machine when it is on disk, and go on."""
         books, verb = self._office.books, self._verb
-        wall = wall_ms()
+        wall = self._office.clock.date_ms()
 
         def entry() -> list[Any]:
             changed = verb.change(books.ledger, seqs, wall, self._reason)

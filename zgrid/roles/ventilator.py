@@ -180,7 +180,7 @@ class VentilatorRole:
             machine, books, self.inquiries, self.supply, self.halts, self.rate, clock, self.chain, self.waiting,
             settings.by_reference, self.porter.counts,
         )  # fmt: skip
-        operations = Operations(books, machine, self.inquiries, self.log, self.do)
+        operations = Operations(books, machine, self.inquiries, clock, self.log, self.do)
         puts = Puts(books, machine, self.halts, self.chain, settings.job_bytes_max, clock, self.do)
         verbs = {**answers.verbs(), **operations.verbs(), **self.halts.verbs()}
         self.desk = Desk(self.workers.send, verbs, puts.take)
