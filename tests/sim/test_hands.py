@@ -54,6 +54,28 @@ def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(ahead_ms: int, ju
     grid.settle()
 
 
+def test_a_row_outlives_a_restart_with_another_clock_though_the_first_question_is_lost() -> None:
+    """Buried an hour ago by its date, though it was just now: the sink is asked until its answer comes."""
+    grid = Grid(4)
+    sink = grid.add_sink(store_s=0.5)
+    ventilator = grid.add_ventilator({"keep": 1})
+    grid.add_worker()
+    grid.start()
+    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    ventilator.call(ventilator.life, ventilator.hands.change, "bury", [1])
+    grid.run_until(lambda: ventilator.ledger.counts()[State.BURIED] == 1 and ventilator.disk.idle)
+    ventilator.crash()
+    ventilator.set_ms += 3_600_000
+    ventilator.start()
+    grid.run_until(lambda: ventilator.machine.sinks[0].up)
+    grid.weather.hostile, grid.weather.loss = True, 1.0
+    grid.run_until(lambda: len(sink.store.rows) == 1)
+    grid.run(1.0)
+    grid.weather.hostile = False
+    grid.run_until(lambda: ventilator.ledger.counts()[State.STORED] == 1)
+    grid.settle()
+
+
 def test_paused_chain_keeps_its_jobs_and_no_others() -> None:
     """However many jobs of a paused chain stand in front, those of another are done; resumed, the rest is done, too."""
     grid = Grid(5)

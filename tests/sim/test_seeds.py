@@ -8,7 +8,7 @@ SEEDS_PER_TEST = 20
 
 REGRESSIONS = (
     4, 16, 29, 35, 180, 283, 304, 517, 618, 834, 3255, 10278, 10995, 12063, 36858, 105242, 112527, 603110,
-    838957, 857230, 962666, 969681,
+    838957, 857230, 962666, 969681, 1011425,
 )  # fmt: skip
 """Seeds that once found a fault; the faults themselves are stories of their own in test_scenarios.py."""
 

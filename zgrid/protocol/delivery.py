@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zgrid.protocol.asking import asks, by_sink, sink_of
+from zgrid.protocol.asking import Reviews, asks, by_sink, sink_of
 from zgrid.protocol.dispatch import Dispatch
 from zgrid.protocol.effects import (
     Bury,
@@ -19,7 +19,6 @@ from zgrid.protocol.effects import (
     Postpone,
     Record,
     Refill,
-    Review,
     Settle,
     SettleLate,
 )
@@ -34,14 +33,6 @@ from zgrid.protocol.retry import given_back, retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
 
-REVIEW_S = 5.0
-REVIEW_MS = 60_000
-"""Sinks are asked so often about jobs that were closed by others than them within this time."""
-
-REVIEW_ALL_MS = 7 * 86_400_000
-REVIEW_JOBS_MAX = 4 * BATCH_JOBS_MAX
-"""The same when a sink comes, or this ventilator: what was under way while either was down is a week old at most."""
-
 
 class Delivery:
     """Which job is where. ``sinks``: how many sinks there are; a job's key decides which of them gets its result."""
@@ -54,7 +45,8 @@ class Delivery:
         self.out = Dispatch(terms, self.window, self.lanes)
         self.late: Counter[str] = Counter()
         self.finished: list[dict[int, Job]] = [{} for _ in range(sinks)]
-        self._asked_at = self._reviewed_at = 0.0
+        self.reviews = Reviews()
+        self._asked_at = 0.0
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
         self._refilling: dict[int, Place] = {}
@@ -305,7 +297,7 @@ class Delivery:
     def sink_came(self, sink: int, now: float) -> list[Effect]:
         """A sink is there that was not, or is another process: what the old one had not stored may be gone."""
         self._sink_since[sink] = now
-        return [*self._ask(list(self.finished[sink].values())), Review(REVIEW_ALL_MS, REVIEW_JOBS_MAX)]
+        return [*self._ask(list(self.finished[sink].values())), self.reviews.welcomed(now)]
 
     def reviewed(self, jobs: Sequence[tuple[int, bytes]]) -> list[Effect]:
         """The ledger answered a Review with (seq, key) of each: ask the sinks whether they have any of these.
@@ -329,9 +321,7 @@ class Delivery:
             lane.stage = Stage.GONE  # before the first one's jobs are passed on, so that none of them gets any
         for lane in overdue:
             effects += self._overdue(lane, now)
-        if now - self._reviewed_at > REVIEW_S:
-            self._reviewed_at = now
-            effects.append(Review(REVIEW_MS, REVIEW_JOBS_MAX))
+        effects += self.reviews.due(now)
         if now - self._asked_at > 1.0:
             self._asked_at = now
             since = now - min(5.0, self.terms.result_patience_ms / 1000)

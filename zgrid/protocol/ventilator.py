@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from zgrid.protocol.delivery import REVIEW_ALL_MS, REVIEW_JOBS_MAX, Delivery
-from zgrid.protocol.effects import CloseLane, Effect, Log, OpenLane, Reply, Review, TellSink
+from zgrid.protocol.delivery import Delivery
+from zgrid.protocol.effects import CloseLane, Effect, Log, OpenLane, Reply, TellSink
 from zgrid.protocol.flow import Terms
 from zgrid.protocol.lane import Lane, Stage
 from zgrid.protocol.liveness import Liveness
@@ -313,7 +313,7 @@ class Ventilator:
             effects.append(Log("sink_up", sink.address, {"sink": sink.address, "intake": message.address}))
             effects += self.delivery.sink_came(index, now)
         else:  # a new connection to the same one: what it was asked before may have been lost with the old one
-            effects.append(Review(REVIEW_ALL_MS, REVIEW_JOBS_MAX))
+            effects.append(self.delivery.reviews.welcomed(now))
         if sink.leaving and sink.boot != message.boot:
             sink.leaving = False
             self.delivery.out.stopping = self._leaving or any(other.leaving for other in self.sinks)

@@ -6,7 +6,6 @@ from typing import Any
 
 from zgrid.log import Event, Log
 from zgrid.protocol import effects as fx
-from zgrid.protocol.delivery import REVIEW_MS
 from zgrid.protocol.job import State
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
@@ -36,7 +35,7 @@ class Entries:
         self.due_clock = DueClock(self._ledger.recall(DUE_CLOCK) or 0)
         self._remembered_ms: int | None = None
         self._waking = False
-        self._reviewing = False
+        self._reviewing: set[int] = set()
 
     def performers(self) -> dict[type, Callable[[Any], None]]:
         """Return who performs which effect."""
@@ -120,17 +119,16 @@ class Entries:
         """Read which jobs were closed without a result, for sinks to be asked about them.
 
         They are dated by the wall clock: where somebody has set it since, to and fro, by so much more is looked back.
-        While one that is made every few seconds waits for a full disk, no other such one is entered.
+        While one waits for a full disk, no other one is entered that looks back as far.
         """
-        periodic = effect.within_ms == REVIEW_MS
-        if periodic and self._reviewing:
+        within_ms = effect.within_ms
+        if within_ms in self._reviewing:
             return
-        self._reviewing = self._reviewing or periodic
-        since_ms = self.due_clock.date_ms() - effect.within_ms - self.due_clock.swing.ms
+        self._reviewing.add(within_ms)
+        since_ms = self.due_clock.date_ms() - within_ms - self.due_clock.swing.ms
 
         def read() -> None:
-            if periodic:
-                self._reviewing = False
+            self._reviewing.discard(within_ms)
             jobs = self._ledger.aside(since_ms, effect.limit)
             if jobs:
                 self._do(self._machine.delivery.reviewed(jobs))
