@@ -4,6 +4,11 @@ ZMTP heartbeats are on no socket: on a data lane under backpressure they would k
 sockets our own beats do more, for they prove that the process turns its loop.
 """
 
+import stat
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM
+from socket import socket as Socket  # noqa: N812  every other socket here is one of ZeroMQ's
+
 import zmq
 
 from zgrid.errors import SettingsError
@@ -68,7 +73,12 @@ def _set(socket: zmq.Socket[bytes], linger_ms: int, message_bytes_max: int) -> N
 def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
     """Bind and return the address with the port filled in; ``what`` names the option in the error."""
     try:
+        if address.startswith("ipc://"):
+            _check_place(address, what)
         socket.bind(address)
+    except SettingsError:
+        socket.close(0)
+        raise
     except zmq.ZMQError as error:
         socket.close(0)
         if error.errno == zmq.EADDRINUSE:
@@ -84,6 +94,26 @@ def bind(socket: zmq.Socket[bytes], address: str, what: str) -> str:
     # Only the port may be news. The host stays as given: ZeroMQ says 0.0.0.0 for "*", and nobody can connect there.
     port = socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _check_place(address: str, what: str) -> None:
+    """Raise SettingsError where an ipc address is taken: ZeroMQ removes whatever is there, even what is in use."""
+    path = Path(address.removeprefix("ipc://"))
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # nothing is there, or nothing can be: then bind says so
+    if not stat.S_ISSOCK(mode):
+        raise SettingsError(f"{path} is there already and is no socket: give {what} a path of its own")
+    with Socket(AF_UNIX, SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            pass  # somebody is there, and has much to accept
+        except OSError:
+            return  # left behind by a process that was killed
+    raise SettingsError(f"{address} is taken: is another zgrid running there? Give {what} another path")
 
 
 def control_router(
