@@ -8,6 +8,7 @@ from zgrid.protocol.flow import Terms
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Lane, Stage
 from zgrid.protocol.messages import Beat, Bye, Code, Hello, Outcomes, Welcome, Who
+from zgrid.protocol.retry import UNREAD_TRIES_MAX
 from zgrid.protocol.ventilator import Ventilator
 from zgrid.protocol.window import Row
 
@@ -284,6 +285,30 @@ def test_a_withdrawn_job_that_cannot_be_read_leaves_the_lane() -> None:
     assert lane.sent[1] is not job
     assert machine.delivery.unreadable(1, job, "the file is gone", 100.4, transient=False) == []
     assert list(lane.sent) == [1]
+
+
+def out_of_reach(attempts_max: int | None) -> tuple[int, int]:
+    """Have a job's image out of reach for as long as it takes; return the pauses in ms, in all, and the failures."""
+    machine, _ = served(1, 1)
+    delivery, waited_ms = machine.delivery, 0
+    row = Row(2, bytes(16), "file:///2", 1, 0, 0, 0, 1, 0, attempts_max=attempts_max)
+    delivery.unreadable(1, delivery.lanes[1].sent[1], "the file is gone", 100.0, transient=False)
+    delivery.accepted([row], 100.0)
+    while True:
+        effects = delivery.unreadable(1, delivery.lanes[1].sent[2], "its folder is gone", 100.0, transient=True)
+        (end,) = [effect for effect in effects if isinstance(effect, Postpone | Bury)]
+        if isinstance(end, Bury):
+            return waited_ms, end.failures
+        waited_ms += end.delay_ms
+        delivery.accepted([row._replace(failures=end.failures)], 100.0)
+
+
+def test_an_image_out_of_reach_is_looked_for_until_a_share_can_be_back() -> None:
+    """Minutes, where a filter's own trouble has two pauses of seconds; a number that a job was put with bounds both."""
+    waited_ms, failures = out_of_reach(None)
+    assert 5 * 60_000 < waited_ms < 15 * 60_000
+    assert failures == UNREAD_TRIES_MAX
+    assert out_of_reach(2)[1] == 2
 
 
 def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:

@@ -29,7 +29,7 @@ from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Code, Outcomes
 from zgrid.protocol.moves import CAN_FINISH, MOVES, Change
-from zgrid.protocol.retry import given_back, retry_delay_ms
+from zgrid.protocol.retry import given_back, retry_delay_ms, tries_max
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
 
@@ -224,7 +224,7 @@ class Delivery:
         effects: list[Effect] = []
         if job.lane == lane_id and job.state is SENT:
             code = Code.TROUBLED if transient else Code.FAILED
-            self._not_finished([(job, code, {"reason": reason})], lane, effects)
+            self._not_finished([(job, code, {"reason": reason, "source": True})], lane, effects)
         return effects + self.dispatch(now, [lane])
 
     def touched(
@@ -386,7 +386,7 @@ class Delivery:
             self._close(job, Change.BURY)
             effects.append(Bury(job.seq, job.failures, reason, evidence))
             return False
-        if code == Code.TROUBLED and job.failures + 1 < self._attempts_max(job):
+        if code == Code.TROUBLED and job.failures + 1 < tries_max(job, self.terms.attempts_max, why):
             job.failures += 1
             self._close(job, Change.POSTPONE)
             effects.append(Postpone(job.seq, job.failures, retry_delay_ms(job.failures, job.key), reason, evidence))
