@@ -234,12 +234,27 @@ def test_growth_is_found():
     times = range(0, int(seconds), 2)
     assert samples_of(*((at, 60 + at % 3, 20 + at % 5) for at in times)).problems(seconds) == []
     grown = samples_of(*((at, 60 + at // 30, 20 + at // 20) for at in times)).problems(seconds)
-    assert [one for one in grown if "memory of sink grew" in one]
+    assert not [one for one in grown if "memory of sink grew" in one], "its life says so"
     assert [one for one in grown if "open files of sink grew" in one]
     assert [one for one in grown if "in its life" in one]
     cached = [(at, 60 + min(at // 40, 20), 20, min(at // 20, 16)) for at in times]
     assert samples_of(*cached).problems(seconds) == [], "SQLite's cache grew, and stopped at its bound"
     assert [one for one in samples_of((1.0, 500, 9)).problems(10.0) if "a sink had 500 MiB" in one]
+
+
+def test_a_role_grows_where_each_process_of_it_has_more():
+    """Processes that follow each other are compared at one age: an old one has more than a young one."""
+    seconds, life_s = 3600.0, 100
+    times = range(0, int(seconds), 2)
+
+    def grown(mib_of, began):
+        problems = samples_of(*((at, mib_of(at), 20) for at in times), began=began).problems(seconds)
+        return [one for one in problems if "memory of sink grew" in one]
+
+    assert grown(lambda at: 60 + at // 60, began=lambda at: at // life_s)
+    assert not grown(lambda at: 60 + at % life_s // 10, began=lambda at: at // life_s)
+    young_then_old = lambda at: at // life_s if at < 1800 else 18  # noqa: E731
+    assert not grown(lambda at: 70 if at < 1800 else 70 + min(25, (at - 1800) // 60), began=young_then_old)
 
 
 def test_number_used_again_is_another_life():

@@ -16,10 +16,12 @@ and what is under way here, some thousand jobs of a kilobyte. Some images make a
 
 GROWTH_BYTES_MAX, GROWTH_SHARE_MAX = 16 * MIB, 0.15
 """How much a role may grow from the first third of a run to the last one, beside SQLite's cache of its database: the
-allocator keeps what a backlog once needed. A leak of 1 MiB a minute passes this in an hour's run."""
+allocator keeps what a backlog once needed. Only the first LIFE_S of each process count, for an old one has more than a
+young one."""
 
 LIFE_S, LIFE_WARM_S = 600.0, 120.0
-"""A process that lived this long is looked at by itself, too, from when it is warm."""
+"""A process that lived this long is looked at by itself, from when it is warm. A sink that is given pictures as fast as
+it stores them grows to 119 MiB while it stores 40,000, and by 2 with 40,000 more."""
 
 LIFE_BYTES_MAX = 12 * MIB
 """How much it may grow between the first and the last third of that, beside SQLite's cache of its database. That begins
@@ -121,9 +123,14 @@ class Vitals:
                 found.append(f"a {role} had {most / MIB:.0f} MiB; {bound_mib} are the most that it may have")
         if seconds >= JUDGED_FROM_S:
             for role, (first, last) in self.thirds(seconds).items():
-                found += _grown(role, first, last)
+                found += _grown(role, self._young(first), self._young(last)) + _opened(role, first, last)
             found += self._lives()
         return found
+
+    def _young(self, samples):
+        """Return those samples that are of the first LIFE_S of their process."""
+        seen_at = {one.life: one.at_s for one in reversed(self.samples)}
+        return [one for one in samples if one.at_s - seen_at[one.life] < LIFE_S]
 
     def _lives(self):
         """Look at each long life by itself."""
@@ -175,16 +182,20 @@ def _high(values):
 
 
 def _grown(role, first, last):
-    """Say how a role has grown too much."""
+    """Say whether a role has grown too much."""
     if not first or not last:
         return []
-    found = []
     before, after = (_high(one.own_bytes for one in some) for some in (first, last))
     if after - before > max(GROWTH_BYTES_MAX, GROWTH_SHARE_MAX * before):
-        found.append(
-            f"the memory of {role} grew from {before / MIB:.0f} to {after / MIB:.0f} MiB, SQLite's cache apart"
-        )
+        return [f"the memory of {role} grew from {before / MIB:.0f} to {after / MIB:.0f} MiB, SQLite's cache apart"]
+    return []
+
+
+def _opened(role, first, last):
+    """Say whether a role has more files open."""
+    if not first or not last:
+        return []
     before, after = (_high(one.files for one in some) for some in (first, last))
     if after - before > FILES_GROWTH_MAX:
-        found.append(f"the open files of {role} grew from {before:.0f} to {after:.0f}")
-    return found
+        return [f"the open files of {role} grew from {before:.0f} to {after:.0f}"]
+    return []
