@@ -234,7 +234,10 @@ class Client:
     # -- operations
 
     def bury(self, *jobs: Job, source: str | None = None, state: str | None = None, reason: str = "") -> Changed:
-        """Close open jobs as buried: those that are named, or all whose URI fits the pattern ``source``."""
+        """Close open jobs as buried: those that are named, or all whose URI fits the pattern ``source``.
+
+        ``state``, here and below, narrows a pattern; with jobs that are named it is a SettingsError.
+        """
         return self._operate("bury", jobs, source=source, state=state, reason=reason)
 
     def kick(

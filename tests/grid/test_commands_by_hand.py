@@ -119,6 +119,11 @@ def test_operations_for_people_and_programs(says, client):
     assert (status, out) == (2, "")
     assert err == "zgrid: say what to cancel, in one way: jobs or a source's pattern\n"
     assert says("cancel", "--source", "*", "--state", "stored")[0] == 2
+    status, out, err = says("kick", 1, "--state", "buried")
+    assert (status, out) == (2, "")
+    assert err == (
+        "zgrid: a state narrows a source's pattern or all, not jobs that are named: name no state, or no jobs\n"
+    )
 
 
 def test_halts_for_people_and_programs(grid, says, client):

@@ -92,6 +92,18 @@ def test_verb_on_every_state(grid, client, zoo, verb):
     assert all(uri.startswith("put:") for uri in grid.rows())
 
 
+@pytest.mark.parametrize("verb", BECOMES)
+def test_state_narrows_no_jobs_that_are_named(client, verb):
+    """A state beside jobs that are named is refused, and nothing is done; it narrows a pattern."""
+    job = client.put(image(), delay_s=3600).job
+    state = "ready" if verb == "bury" else "buried"
+    with pytest.raises(SettingsError, match="a state narrows a source's pattern"):
+        getattr(client, verb)(job, state=state)
+    assert state_of(client, job) == "delayed"
+    assert getattr(client, verb)(source="put:*", state=state).changed == 0
+    assert client.bury(job).changed == client.kick(everything=True, state="buried").changed == 1
+
+
 def test_withdrawn_while_it_runs(grid, client, tmp_path):
     """A job that is buried while a worker has it is kicked and done by a new attempt; what comes late is late."""
     go = tmp_path / "go"

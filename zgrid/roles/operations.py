@@ -115,6 +115,9 @@ class Operations:
         if (jobs is not None) + (pattern is not None) + everything != 1:
             what = "jobs, a source's pattern, or all" if name == "kick" else "jobs or a source's pattern"
             raise SettingsError(f"say what to {name}, in one way: {what}")
+        if jobs is not None and state is not None:
+            which = "a source's pattern or all" if name == "kick" else "a source's pattern"
+            raise SettingsError(f"a state narrows {which}, not jobs that are named: name no state, or no jobs")
         operation = _Operation(self, verb, text_of(body, "reason") or "by hand", ticket)
         if jobs is not None:
             operation.change_named(jobs)
