@@ -88,6 +88,20 @@ def test_images_are_checked_before_they_are_sent(client, tmp_path):
     assert all(isinstance(error, ZGridError) for _, error in refused)
 
 
+@pytest.mark.parametrize(("text", "byte"), [("\udcff*", "%FF"), ("*/caf\udce9/*", "%E9"), ("\ud800", "%FF")])
+def test_text_that_is_not_unicode_is_not_asked(client, text, byte):
+    """A stray byte would turn into a wildcard on its way, so it is refused before anything is sent."""
+    for ask in (
+        lambda: client.cancel(source=text),
+        lambda: client.jobs(source=text),
+        lambda: client.kick(1, text),
+        lambda: client.ask({"what": "why", "job": text}),
+        lambda: client.pause(text),
+    ):
+        with pytest.raises(SettingsError, match=f"is not UTF-8: URIs are percent-encoded, so write {byte}"):
+            ask()
+
+
 def test_nobody_there(client):
     """Without a ventilator every call ends with one sentence after the patience."""
     for call in (

@@ -126,6 +126,24 @@ def test_operations_for_people_and_programs(says, client):
     )
 
 
+def test_patterns_are_of_what_uris_are_made_of(says, client):
+    """A stray byte is no wildcard; where nothing fits, a letter that no URI has is told as URIs have it."""
+    client.put(image()[1], "café noir.jpg", delay_s=3600)
+    status, out, err = says("cancel", "--source", "\udcff*")
+    assert (status, out) == (2, "")
+    assert "write %FF for such a byte" in err
+    for pattern, letter in (("*café*", "é is %C3%A9"), ("* noir*", "' ' is %20")):
+        said = f": patterns fit URIs, which are percent-encoded ({letter})\n"
+        assert says("cancel", "--source", pattern) == (
+            0,
+            "0 jobs cancelled\n",
+            f"zgrid: no such job fits {pattern}{said}",
+        )
+        assert says("jobs", "--source", pattern)[1] == f"there is no such job{said}"
+    assert "the whole URI" in says("cancel", "--source", "noir.jpg")[2]
+    assert says("cancel", "--source", "*caf%C3%A9%20noir*")[1] == "1 job cancelled\n"
+
+
 def test_halts_for_people_and_programs(grid, says, client):
     """Pause, resume and drain say how it stands; status shows it."""
     client.put(image(), delay_s=3600)

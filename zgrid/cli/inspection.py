@@ -5,12 +5,16 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from zgrid.cli.asking import Address, AsJson, Patience, connected
 from zgrid.cli.output import clean, moment, say, say_json, say_table, span
 from zgrid.errors import EXIT_OK, SettingsError
+
+FITTING = "patterns fit URIs, which are percent-encoded"
+"""What is said of a pattern that has a letter which no URI has."""
 
 STATES = "ready, delayed, sent, finished, stored, discarded, buried or cancelled"
 
@@ -56,10 +60,17 @@ def jobs(
         ],
     )
     if not answer["jobs"]:
-        say("there is no such job")
+        letter = foreign_letter(source)
+        say("there is no such job" + (f": {FITTING} ({letter})" if letter else ""))
     elif answer["more"]:
         say(f"and more: these are the newest {len(answer['jobs'])}")
     return EXIT_OK
+
+
+def foreign_letter(pattern: str | None) -> str | None:
+    """Return how URIs write the first letter of a pattern that none of them has, as in "é is %C3%A9"; None for none."""
+    letter = next((one for one in pattern or "" if one == " " or not one.isascii()), None)
+    return letter and f"{clean(repr(letter)) if letter == ' ' else clean(letter)} is {quote(letter)}"
 
 
 def peek(

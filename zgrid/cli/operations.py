@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zgrid.cli.asking import Address, AsJson, Patience, connected
+from zgrid.cli.inspection import FITTING, foreign_letter
 from zgrid.cli.output import clean, say, say_json
 from zgrid.errors import EXIT_OK, EXIT_SETTINGS
 
@@ -115,6 +116,8 @@ def _tell(what: str, changed: "Changed", source: str | None, *, as_json: bool) -
         for name, why in changed.unchanged:
             say(f"zgrid: {clean(name)}: {clean(why)}", sys.stderr)
         if source is not None and not changed.changed:
-            say(f"zgrid: no such job fits {clean(source)}: a pattern is of the whole URI, as in '*/2024/*'", sys.stderr)
+            letter = foreign_letter(source)
+            hint = f"{FITTING} ({letter})" if letter else "a pattern is of the whole URI, as in '*/2024/*'"
+            say(f"zgrid: no such job fits {clean(source)}: {hint}", sys.stderr)
         say(f"{changed.changed} {'job' if changed.changed == 1 else 'jobs'} {what}")
     return EXIT_SETTINGS if changed.unknown else EXIT_OK

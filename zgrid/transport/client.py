@@ -1,6 +1,7 @@
 """Questions to a running process: sent again until answered, so that a lost message costs a moment and no more."""
 
 import itertools
+import os
 from typing import Any, Self
 
 import zmq
@@ -26,6 +27,9 @@ LINK_BYTES_PER_MS = 1000
 
 LOOK_EVERY_MS = 50
 """How often to look whether the other side turns us away, while there is no connection."""
+
+_STRAYS = {chr(0xDC00 + byte) for byte in range(0x80, 0x100)}
+"""What bytes that are not UTF-8 are in Python's text (PEP 383)."""
 
 
 class UnansweredError(ZGridError):
@@ -68,8 +72,10 @@ class Client:
         """Return the answer to ``question``, plain data with ``"what"`` in it.
 
         Raises UnansweredError when there is none within ``timeout_ms``, SettingsError with the sentence of a process
-        that finds the question wrong, and RefusedError with that of one that cannot do what is asked now.
+        that finds the question wrong or for text that is not Unicode, and RefusedError with the sentence of one that
+        cannot do what is asked now.
         """
+        _refuse_strays(question)
         return self._exchange(Question(id=next(self._numbers), body=question), timeout_ms, ASK_AGAIN_MS)
 
     def put(self, names: list[str], images: list[bytes], terms: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
@@ -166,6 +172,22 @@ def _curves(key: Key, address: str) -> list[Curve | None]:
     if not found:
         raise SettingsError(f"{key.path} knows nobody at {address}: enroll it there with --at {address}")
     return [key.curve(one.public) for one in found]
+
+
+def _refuse_strays(value: Any) -> None:
+    """Raise SettingsError for text that is not Unicode: on its way it would turn into ?, which fits any letter."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            byte = os.fsencode(value[error.start])[:1] if value[error.start] in _STRAYS else b"\xff"
+            sentence = (
+                f"{value!r} is not UTF-8: URIs are percent-encoded, so write %{byte.hex().upper()} for such a byte"
+            )
+            raise SettingsError(sentence) from None
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            _refuse_strays(one)
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
