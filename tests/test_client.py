@@ -55,6 +55,8 @@ def test_wrong_address(address):
         ({"delay_s": float("inf")}, "the delay in ms"),
         ({"ttr_ms": 0}, "the time-to-run in ms must be a whole number from 1"),
         ({"attempts": 0}, "the number of attempts must be a whole number from 1"),
+        ({"chain": ""}, "a filter of the chain is empty: name one, or leave it out"),
+        ({"chain": ["faces", " "]}, "a filter of the chain is empty"),
         ({"chain": "x" * 5000}, "a chain has at most 4096 characters"),
     ],
 )

@@ -348,7 +348,10 @@ def _terms(
     chain: str | Sequence[str] | None, priority: int, delay_s: float, ttr_ms: int | None, attempts: int | None
 ) -> dict[str, Any]:
     """Return what PUT says of its images. Raises SettingsError for what cannot be."""
-    text = " ".join([chain] if isinstance(chain, str) else chain or [])
+    steps = [chain] if isinstance(chain, str) else chain or []
+    text = " ".join(steps)
+    if not all(step.strip() for step in steps):
+        raise SettingsError("a filter of the chain is empty: name one, or leave it out")
     if len(text) > TEXT_CHARS_MAX:
         raise SettingsError(f"a chain has at most {TEXT_CHARS_MAX} characters, not {len(text)}")
     return {

@@ -144,6 +144,23 @@ def test_patterns_are_of_what_uris_are_made_of(says, client):
     assert says("cancel", "--source", "*caf%C3%A9%20noir*")[1] == "1 job cancelled\n"
 
 
+def test_empty_is_not_all(says, client):
+    """An empty variable of a shell chooses nothing: it is refused, and nothing is done."""
+    client.put(image(), delay_s=3600)
+    client.pause("marked")
+    for words in (
+        ("pause", "--chain", ""), ("resume", "--chain", ""), ("jobs", "--chain", ""), ("jobs", "--source", ""),
+        ("cancel", "--source", ""), ("cancel", "--source", "*", "--state", ""), ("jobs", "--state", ""),
+    ):  # fmt: skip
+        name = words[-2].removeprefix("--")
+        assert says(*words) == (2, "", f"zgrid: {name} is empty: name one, or leave it out\n")
+    status = client.status()
+    assert (status["paused"], status["paused_chains"], status["counts"]["delayed"]) == (False, ["marked"], 1)
+    status, out, err = says("put", __file__, "--filter", "")
+    assert (status, out) == (2, "")
+    assert err == "zgrid: a filter of the chain is empty: name one, or leave it out\n"
+
+
 def test_halts_for_people_and_programs(grid, says, client):
     """Pause, resume and drain say how it stands; status shows it."""
     client.put(image(), delay_s=3600)

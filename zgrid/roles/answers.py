@@ -16,7 +16,7 @@ from zgrid.errors import SettingsError, StoreError
 from zgrid.protocol.job import State
 from zgrid.protocol.lane import Job, Lane
 from zgrid.protocol.ventilator import Sink, Ventilator
-from zgrid.roles.arguments import job_of, limit_of, pattern_of, state_of, text_of
+from zgrid.roles.arguments import chain_of, job_of, limit_of, pattern_of, state_of
 from zgrid.roles.books import Books
 from zgrid.roles.desk import Body, Ticket
 from zgrid.roles.halts import Halts
@@ -188,7 +188,7 @@ class Answers:
     def jobs(self, body: Body, ticket: Ticket) -> None:
         """List jobs, newest first."""
         state, limit = state_of(body, tuple(State)), limit_of(body)
-        pattern, chain = pattern_of(body), self._chain_number(text_of(body, "chain"))
+        pattern, chain = pattern_of(body), self._chain_number(chain_of(body))
         if chain == 0:
             ticket.answer({"jobs": [], "more": False})
             return

@@ -12,7 +12,7 @@ LIMIT_MAX = 1000
 
 
 def text_of(body: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_MAX) -> str | None:
-    """Return a text, None where it is not given. Raises SettingsError."""
+    """Return a text, None where it is not given, or empty. Raises SettingsError."""
     value = body.get(name)
     if value is None:
         return None
@@ -21,14 +21,26 @@ def text_of(body: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_MAX)
     return value or None
 
 
+def _choice_of(body: Mapping[str, Any], name: str, chars_max: int = TEXT_CHARS_MAX) -> str | None:
+    """Return a text that chooses, None where it is not given. Raises SettingsError for an empty one: it is not all."""
+    if body.get(name) == "":
+        raise SettingsError(f"{name} is empty: name one, or leave it out")
+    return text_of(body, name, chars_max)
+
+
 def pattern_of(body: Mapping[str, Any]) -> str | None:
-    """Return the pattern that sources' names are to match, None where none is given."""
-    return text_of(body, "source", URI_CHARS_MAX)
+    """Return the pattern that sources' names are to match, None where none is given. Raises SettingsError."""
+    return _choice_of(body, "source", URI_CHARS_MAX)
+
+
+def chain_of(body: Mapping[str, Any]) -> str | None:
+    """Return the chain that a question names, None where it names none. Raises SettingsError."""
+    return _choice_of(body, "chain")
 
 
 def state_of(body: Mapping[str, Any], legal: Sequence[State]) -> State | None:
     """Return a state, None where none is given. Raises SettingsError for one that is not among the ``legal``."""
-    text = text_of(body, "state")
+    text = _choice_of(body, "state")
     if text is None:
         return None
     state = State.__members__.get(text.upper())

@@ -10,7 +10,7 @@ from zgrid.log import Event, Log
 from zgrid.protocol import effects as fx
 from zgrid.protocol.job import OPEN, State
 from zgrid.protocol.ventilator import Ventilator
-from zgrid.roles.arguments import text_of
+from zgrid.roles.arguments import chain_of, text_of
 from zgrid.roles.books import Books
 from zgrid.roles.desk import Body, Ticket
 from zgrid.roles.supply import Supply
@@ -107,7 +107,7 @@ class Halts:
 
     def _chain(self, body: Body) -> str | None:
         """Return the chain that a question names, in the words of the ledger. Raises SettingsError."""
-        text = text_of(body, "chain")
+        text = chain_of(body)
         if text is None:
             return None
         chain = " ".join(map(str, parse_steps(text.split(), checked=False)))
