@@ -1,5 +1,6 @@
 """zgrid.Client before it talks to anybody: what it refuses, and what it calls a job."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import zgrid
 from zgrid.client import Client, job_name
 from zgrid.errors import SettingsError, ZGridError
+from zgrid.protocol.limits import FRAME_BYTES_MAX
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 
@@ -72,11 +74,18 @@ def test_images_are_checked_before_they_are_sent(client, tmp_path):
     """What is no image, an archive, or cannot be read is refused by name; a list goes on where errors are taken."""
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + bytes(50))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with (tmp_path / "long.jpg").open("wb") as long:
+        long.truncate(FRAME_BYTES_MAX + 1)
     wrong = [
         (tmp_path / "a.txt", "a.txt is no image"),
         (str(tmp_path / "b.zip"), "b.zip is an archive (zip)"),
         (tmp_path / "c.jpg", "c.jpg cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path / "pipe.jpg", "pipe.jpg is no plain file: put an image's own file"),
+        ("/dev/zero", "/dev/zero is no plain file"),
+        (tmp_path / "long.jpg", "long.jpg has 536870913 bytes; 536870912 are the most"),
+        (("long", bytes(FRAME_BYTES_MAX + 1)), "long has 536870913 bytes; 536870912 are the most"),
         (b"", "image is no image"),
         (("named", b"text"), "named is no image"),
     ]

@@ -7,6 +7,7 @@ with zgrid.Client("tcp://photos.lan:5550") as client:
 
 import math
 import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -326,6 +327,8 @@ def _read(image: Image) -> tuple[str, bytes]:
         name, data = os.path.basename(image), _read_file(image)  # noqa: PTH119 - may be a str
     else:
         name, data = "image", bytes(image)
+    if len(data) > FRAME_BYTES_MAX:
+        raise SettingsError(f"{name} has {len(data)} bytes; {FRAME_BYTES_MAX} are the most")
     kind = kind_of(data[:HEAD_BYTES])
     if kind is None or kind in ARCHIVES:
         what = "is no image" if kind is None else f"is an archive ({kind}): give it to a ventilator as a source"
@@ -335,13 +338,20 @@ def _read(image: Image) -> tuple[str, bytes]:
 
 def _read_file(path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - may be a str
-            size = os.fstat(file.fileno()).st_size
-            if size > FRAME_BYTES_MAX:
-                raise SettingsError(f"{path} has {size} bytes; {FRAME_BYTES_MAX} are the most")
-            return file.read()
+        with open(path, "rb", opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise SettingsError(f"{path} is no plain file: put an image's own file, or its bytes from Python")
+            if found.st_size > FRAME_BYTES_MAX:
+                raise SettingsError(f"{path} has {found.st_size} bytes; {FRAME_BYTES_MAX} are the most")
+            return file.read(found.st_size)  # it may be growing
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to does not wait."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _terms(
