@@ -53,7 +53,33 @@ def test_put_says_what_became_of_each_file(says, files, client):
     assert (job["state"], job["priority"], job["ttr_ms"], job["attempts_max"]) == ("delayed", -5, 120_000, 7)
     assert job["uri"].endswith(files[1].name)
     status, out, err = says("put", files[0], "--filter", "marked", "--filter", "look")
-    assert (status, out, err) == (0, f"job 1 (known, delayed): {files[0]}\n", "")
+    assert (status, out, err) == (0, f"job 1 (known, delayed: the terms it was put with stay): {files[0]}\n", "")
+    assert says("put", files[0]) == (0, f"job 1 (known, delayed): {files[0]}\n", "")
+
+
+def test_put_of_what_is_closed_says_what_to_do(says, files, client):
+    """A known job that will not be done is status 1, and its line says what really takes the image up again."""
+    says("put", *files[:3], "--delay", "1h")
+    client.bury(1)
+    client.cancel(2)
+    status, out, err = says("put", *files[:3], "--priority", "5")
+    stay, gone = "the terms it was put with stay", "its image is not kept any more, so put it again under another name"
+    assert (status, err) == (1, "")
+    assert out.splitlines() == [
+        f"job 1 (known, buried: {stay}; zgrid retry takes it up again): {files[0]}",
+        f"job 2 (known, cancelled: {stay}; {gone}): {files[1]}",
+        f"job 3 (known, delayed: {stay}): {files[2]}",
+    ]
+    status, out, err = says("put", *files[:3] * 7)
+    assert (status, out) == (1, "0 put, 21 known already, 0 refused\n")
+    assert set(err.splitlines()) == {
+        f"zgrid: job 1 (known, buried: zgrid retry takes it up again): {files[0]}",
+        f"zgrid: job 2 (known, cancelled: {gone}): {files[1]}",
+    }
+    assert says("put", *files[1:2], "--json")[0] == 1
+    assert says("put", *files)[0] == 2
+    assert says("retry", 1, 2)[1] == "1 job retried\n"
+    assert says("put", files[0])[0] == 0
 
 
 def test_put_for_programs(says, files):

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 TOLD_MAX = 20
 """So many files are told one by one; of more there is a sum, and a line of progress on a terminal."""
 
+EXIT_CLOSED = 1
+"""All could be put, but some are of jobs that were closed before without a result."""
+
+KEPT_TERMS = "the terms it was put with stay"
+
+CLOSED = {
+    "buried": "zgrid retry takes it up again",
+    **dict.fromkeys(("discarded", "cancelled"), "its image is not kept any more, so put it again under another name"),
+}
+"""States in which a job is closed without a result, and what can be done then."""
+
 SHOW_EVERY = 50
 """Files between two looks of a person at the line of progress."""
 
@@ -68,7 +79,11 @@ def put(
       zgrid put tcp://photos.lan:5550 urgent.jpg --priority -10 --filter faces:score=0.8
       find /photos -newer mark -print0 | zgrid put tcp://photos.lan:5550 - --delay 2h
 
-    Ends with 0 when all are put, 2 when some could not be, 1 when the ventilator refuses or does not answer.
+    An image that was put before keeps the terms it was put with. Where its job was buried, discarded or cancelled, it
+    is not done again by that, and its line says what to do.
+
+    Ends with 0 when all are put, 2 when some could not be, 1 when some are of jobs that were buried, discarded or
+    cancelled before, or the ventilator refuses or does not answer.
     """
     terms = {
         "chain": filters,
@@ -83,7 +98,7 @@ def put(
             putting.put(_paths(files))
         finally:
             putting.end()
-    return EXIT_SETTINGS if putting.refused else EXIT_OK
+    return EXIT_SETTINGS if putting.refused else EXIT_CLOSED if putting.closed else EXIT_OK
 
 
 class _Putting:
@@ -92,11 +107,12 @@ class _Putting:
     def __init__(self, client: "Client", terms: dict[str, Any], *, as_json: bool, many: bool) -> None:
         self._client = client
         self._terms = terms
+        self._has_terms = any(terms.values())
         self._as_json = as_json
         self._many = many
         self._waiting: deque[str] = deque()
         self._placed: list[dict[str, Any]] = []
-        self._new = self._known = 0
+        self._new = self._known = self.closed = 0
         self.refused: list[dict[str, str]] = []
         self._bar = _bar() if many and not as_json and sys.stderr.isatty() else None
 
@@ -106,10 +122,14 @@ class _Putting:
             path = self._waiting.popleft()
             self._known += placed.known
             self._new += not placed.known
+            is_closed = placed.known and placed.state in CLOSED
+            self.closed += is_closed
             if self._as_json:
                 self._placed.append({"file": path, **placed._asdict()})
             elif not self._many:
-                say(_line(path, placed))
+                say(_line(path, placed, has_terms=self._has_terms))
+            elif is_closed:
+                say(f"zgrid: {_line(path, placed, has_terms=self._has_terms)}", sys.stderr)
             if self._bar is not None and not (self._known + self._new) % SHOW_EVERY:
                 self._bar.update(self._bar.task_ids[0], completed=self._known + self._new, refused=len(self.refused))
 
@@ -120,7 +140,8 @@ class _Putting:
         if self._as_json:
             say_json({"put": self._placed, "refused": self.refused})
         elif self._many:
-            say(f"{self._new} put, {self._known} known already, {len(self.refused)} refused")
+            kept = " (the terms they were put with stay)" if self._known and self._has_terms else ""
+            say(f"{self._new} put, {self._known} known already{kept}, {len(self.refused)} refused")
 
     def _noted(self, paths: Iterable[str]) -> Iterator[str]:
         for path in paths:
@@ -148,8 +169,10 @@ def _paths(files: Iterable[str]) -> Iterator[str]:
                 yield os.fsdecode(path)
 
 
-def _line(path: str, placed: "Placed") -> str:
-    known = f" (known, {placed.state})" if placed.known else ""
+def _line(path: str, placed: "Placed", *, has_terms: bool) -> str:
+    notes = [KEPT_TERMS] if has_terms else []
+    notes += [CLOSED[placed.state]] if placed.state in CLOSED else []
+    known = f" (known, {placed.state}{': ' if notes else ''}{'; '.join(notes)})" if placed.known else ""
     return f"job {placed.job}{known}: {clean(path)}"
 
 
