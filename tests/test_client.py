@@ -70,6 +70,21 @@ def test_terms_are_checked_before_anything_is_sent(client, terms, said):
         assert said in str(caught.value)
 
 
+def test_names_are_checked_before_anything_is_sent(client):
+    """A name that a ventilator would not take is refused at once, and not cut without a word."""
+    for put in (
+        lambda: client.put(JPEG, name="x" * 15_000),
+        lambda: client.put(JPEG, name=Path("x")),
+        lambda: client.put(("x" * 4097, JPEG)),
+        lambda: list(client.put_many([(None, JPEG)])),
+    ):
+        with pytest.raises(SettingsError, match="an image's name must be a text of at most 4096 characters"):
+            put()
+    refused = []
+    assert list(client.put_many([("x" * 4097, JPEG)], on_refused=lambda *one: refused.append(one))) == []
+    assert len(refused) == 1
+
+
 def test_images_are_checked_before_they_are_sent(client, tmp_path):
     """What is no image, an archive, or cannot be read is refused by name; a list goes on where errors are taken."""
     (tmp_path / "a.txt").write_text("text")

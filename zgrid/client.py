@@ -118,6 +118,8 @@ class Client:
         ``attempts``: its own time-to-run and number of attempts. The same bytes under the same name are the same job.
         """
         terms = _terms(chain, priority, delay_s, ttr_ms, attempts)
+        if name:
+            _check_name(name)
         named, data = _read(image)
         (placed,) = self._put([(name or named, data)], terms)
         if isinstance(placed, ZGridError):
@@ -323,6 +325,7 @@ def _read(image: Image) -> tuple[str, bytes]:
     """Return an image's name and bytes. Raises SettingsError where it cannot be read or is none."""
     if isinstance(image, tuple):
         name, data = image
+        _check_name(name)
     elif isinstance(image, str | Path):
         name, data = os.path.basename(image), _read_file(image)  # noqa: PTH119 - may be a str
     else:
@@ -333,7 +336,14 @@ def _read(image: Image) -> tuple[str, bytes]:
     if kind is None or kind in ARCHIVES:
         what = "is no image" if kind is None else f"is an archive ({kind}): give it to a ventilator as a source"
         raise SettingsError(f"{image if isinstance(image, str | Path) else name} {what}")
-    return name[:TEXT_CHARS_MAX], data
+    return name, data
+
+
+def _check_name(name: object) -> None:
+    """Raise SettingsError for what no image can be called: a ventilator would drop the message without a word."""
+    if not isinstance(name, str) or len(name) > TEXT_CHARS_MAX:
+        what = f"one of {len(name)}" if isinstance(name, str) else repr(name)
+        raise SettingsError(f"an image's name must be a text of at most {TEXT_CHARS_MAX} characters, not {what}")
 
 
 def _read_file(path: str | Path) -> bytes:
