@@ -112,6 +112,18 @@ def test_terms_of_its_own(grid, client, tmp_path):
     assert told == {"marked": 1, "marked:work_ms=1 look": 1}
 
 
+def test_put_to_a_sink_says_that_it_is_one(grid):
+    """A sink takes no images, and says nothing to them: the tool finds out who is there."""
+    grid.sink()
+    with Client(grid.sink_address, 20_000) as client:
+        grid.until(lambda: client.status()["role"] == "sink", what="the sink answers")
+    with (
+        Client(grid.sink_address, 300) as client,
+        pytest.raises(SettingsError, match="is a sink's, which takes no images: put them to a ventilator"),
+    ):
+        client.put(image())
+
+
 def test_buried_keeps_its_image(grid, client):
     """The bytes of a buried job are kept, so it can be kicked; those of a discarded one are not, and retry says so."""
     grid.worker()

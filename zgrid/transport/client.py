@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from contextlib import suppress
 from typing import Any, Self
 
 import zmq
@@ -24,6 +25,9 @@ PUT_AGAIN_MS = 2000
 LINK_BYTES_PER_MS = 1000
 """The slowest link that images are put over: 8 Mbit/s."""
 
+
+WHO_MS = 1000
+"""How long to ask who is there, where nobody has answered to images."""
 
 LOOK_EVERY_MS = 50
 """How often to look whether the other side turns us away, while there is no connection."""
@@ -81,11 +85,22 @@ class Client:
     def put(self, names: list[str], images: list[bytes], terms: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
         """Have a ventilator accept images, all or none, and return its answer; errors are those of ``ask``.
 
-        ``terms``: chain, priority, delay_ms, ttr_ms and attempts, as PUT has them.
+        ``terms``: chain, priority, delay_ms, ttr_ms and attempts, as PUT has them. At a sink's address it is a
+        SettingsError.
         """
         message = Put(id=next(self._numbers), names=names, images=tuple(images), **terms)
         way_ms = sum(map(len, images)) // LINK_BYTES_PER_MS
-        return self._exchange(message, timeout_ms + way_ms, PUT_AGAIN_MS + way_ms)
+        try:
+            return self._exchange(message, timeout_ms + way_ms, PUT_AGAIN_MS + way_ms)
+        except UnansweredError:
+            self._refuse_sink(min(timeout_ms, WHO_MS))
+            raise
+
+    def _refuse_sink(self, patience_ms: int) -> None:
+        """Raise SettingsError where a sink is at the address: it answers questions, and no images."""
+        with suppress(UnansweredError, RefusedError):
+            if self.ask({"what": "status"}, patience_ms).get("role") == "sink":
+                raise SettingsError(f"{self.address} is a sink's, which takes no images: put them to a ventilator")
 
     def _exchange(self, message: Question | Put, timeout_ms: int, again_ms: int) -> dict[str, Any]:
         frames = wire.encode(message)
