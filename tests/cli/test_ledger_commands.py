@@ -126,6 +126,10 @@ def test_prune(zgrid_says, file):
         (("prune", "nothing.sqlite", "--older", "soon"), "'soon' is no duration"),
         (("prune", "picture.jpg", "--older", "1d"), "picture.jpg is no ledger: name another file"),
         (("check", "picture.jpg"), "picture.jpg is no ledger: name another file"),
+        (("check", "empty.sqlite"), "empty.sqlite is empty, so it is no ledger: name another file"),
+        (("repair", "empty.sqlite"), "empty.sqlite is empty, so it is no ledger: name another file"),
+        (("repair", ""), "'.' is no file: name the ledger's file"),
+        (("check", "x" * 300), "cannot be read (File name too long): name a ledger that you may read"),
         (("check",), "Missing argument 'FILE' (see zgrid ledger check --help)"),
         ((), "see zgrid ledger --help"),
     ],
@@ -133,9 +137,10 @@ def test_prune(zgrid_says, file):
 def test_wrong_usage_is_one_sentence(zgrid_says, tmp_path, monkeypatch, words, sentence):
     """What cannot be done is said in one line, and nothing is made of it."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.sqlite").touch()
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\xff\xe0" * 500)
     status, out, err = zgrid_says("ledger", *words)
-    assert status in (1, 2)
+    assert status == 2
     assert (out, err.count("\n"), err[:7]) == ("", 1, "zgrid: ")
     assert sentence in err
-    assert [entry.name for entry in tmp_path.iterdir()] == ["picture.jpg"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"picture.jpg", "empty.sqlite"}

@@ -125,7 +125,7 @@ def test_full_ledger_is_pruned(tmp_path):
 
 def test_refusals(tmp_path, monkeypatch):
     """What is no ledger, or not there, or written by somebody all the time, is said."""
-    with pytest.raises(StoreError, match="is not there"):
+    with pytest.raises(SettingsError, match="is not there"):
         prune(tmp_path / "nothing.sqlite", 1)
     (tmp_path / "photograph.jpg").write_bytes(b"\xff\xd8\xff\xe0" * 500)
     with pytest.raises(ForeignError, match="is no ledger"):

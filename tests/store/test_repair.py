@@ -177,7 +177,7 @@ def test_sound_ledger_is_left_alone(good, tmp_path):
     with pytest.raises(ForeignError, match=r"photograph.jpg is no ledger"):
         repair(tmp_path / "photograph.jpg", NOW)
     for nothing in (check, lambda path: repair(path, NOW)):
-        with pytest.raises(StoreError, match="is not there"):
+        with pytest.raises(SettingsError, match="is not there"):
             nothing(tmp_path / "nothing.sqlite")
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
@@ -376,8 +376,9 @@ def test_check_says_what_is_wrong(good, tmp_path, sentence):
 
 
 def test_check_of_an_earlier_version_and_of_nothing(tmp_path):
-    """A ledger that waits for its migration is sound, and so is one in which nothing is yet."""
+    """A ledger that waits for its migration is sound, and so is one without a job; an empty file is no ledger."""
     (tmp_path / "empty.sqlite").touch()
-    assert check(tmp_path / "empty.sqlite") == []
+    with pytest.raises(ForeignError, match="is empty, so it is no ledger"):
+        check(tmp_path / "empty.sqlite")
     Ledger(tmp_path / "new.sqlite").close()
     assert check(tmp_path / "new.sqlite") == []

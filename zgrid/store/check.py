@@ -26,7 +26,7 @@ _BATCH = 10_000
 def check(path: Path) -> list[str]:
     """Return what is wrong with the ledger at ``path``, in sentences; none where all is well.
 
-    Raises SettingsError where it is no ledger, StoreError where it cannot be read now.
+    Raises SettingsError where it is no ledger or not there, StoreError where it cannot be read now.
     """
     opening.must_exist(path)
     found: list[str] = []

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from zgrid.errors import ForeignError, SettingsError, StoreError
+from zgrid.errors import ForeignError, SettingsError
 from zgrid.store import sqlite
 from zgrid.store.trouble import damaged, explained
 from zgrid.store.wal import lost_commits, wal_of
@@ -71,9 +71,22 @@ def refuse_strangers(path: Path) -> None:
 
 
 def must_exist(path: Path) -> None:
-    """Raise StoreError where there is no ledger at ``path``, nor a repaired one that waits to take its place."""
-    if not path.exists() and not repaired_of(path).exists():
-        raise StoreError(f"{path} is not there: name the ledger's file")
+    """Raise SettingsError where no ledger is at ``path``, nor a repaired one that waits to take its place.
+
+    An empty file is one for nobody but a ventilator that begins.
+    """
+    if not path.name:
+        raise SettingsError(f"{str(path)!r} is no file: name the ledger's file")
+    try:
+        is_empty = not path.stat().st_size and not wal_of(path).exists()
+    except (FileNotFoundError, NotADirectoryError):
+        is_empty = False
+        if not repaired_of(path).exists():
+            raise SettingsError(f"{path} is not there: name the ledger's file") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): name a ledger that you may read") from None
+    if is_empty and not repaired_of(path).exists():
+        raise ForeignError(f"{path} is empty, so it is no ledger: name another file")
 
 
 def repaired_of(path: Path) -> Path:
