@@ -245,6 +245,30 @@ def test_process_ends_with_the_status():
     assert done.stderr.startswith("zgrid: ADDRESS is needed")
 
 
+@pytest.mark.parametrize(("end", "why"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")])
+@pytest.mark.parametrize("words", [["--help"], ["filters", "list"], ["logs", "-"]])
+def test_output_that_cannot_be_written(end, why, words):
+    """A full disk or a closed output behind the command is said in one sentence, and is no fault of ours."""
+    command = ["sh", "-c", f'exec "$@" {end}', "sh", sys.executable, "-m", "zgrid", *words]
+    done = subprocess.run(command, check=False, input="{}\n", capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"zgrid: standard output cannot be written: {why}\n")
+
+
+def test_errors_that_nobody_can_be_told():
+    """With a closed standard error, a command ends with its status and says nothing."""
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "zgrid", "ledger", "check", "nowhere"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_put_from_a_closed_input():
+    """A list of paths on a standard input that is closed is refused in one sentence."""
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "zgrid", "put", "ipc:///nowhere", "-"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "zgrid: standard input is closed: give paths there where FILE is -\n"
+
+
 def test_nobody_reads_the_output():
     """Output into a closed pipe ends quietly."""
     read, write = os.pipe()

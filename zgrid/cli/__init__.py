@@ -16,7 +16,7 @@ from zgrid.cli import halts, inspection, inventory, keys, ledger, operations, qu
 from zgrid.cli.asking import asks
 from zgrid.cli.bench import bench
 from zgrid.cli.logs import logs
-from zgrid.cli.output import OutputClosedError, clean, say
+from zgrid.cli.output import OutputClosedError, OutputRefusedError, clean, provide, refusal, say
 from zgrid.cli.put import put
 from zgrid.cli.top import top
 from zgrid.errors import EXIT_OK, EXIT_OURS, EXIT_SETTINGS, DamagedError, SettingsError, ZGridError
@@ -83,6 +83,7 @@ def _app(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and end the process with its exit status (see ``zgrid.errors``)."""
+    provide()
     sys.exit(status_of(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -98,12 +99,17 @@ def status_of(arguments: Sequence[str]) -> int:
         _complain(str(error))
         return EXIT_SETTINGS if isinstance(error, SettingsError | DamagedError) else EXIT_OURS
     except Exception as error:  # noqa: BLE001 - the edge of the program: the last place that can say anything
-        return _unexpected(error)
+        return _unexpected((refusal() if isinstance(error, OSError) else None) or error)
     return result if isinstance(result, int) else EXIT_OK
 
 
 def _unexpected(error: Exception) -> int:
     """Say what an error means that is none of ours: wrong usage, which Typer raises, or a fault in zgrid."""
+    if isinstance(error, OutputClosedError):  # what Typer prints, such as help
+        return EXIT_OUTPUT_CLOSED
+    if isinstance(error, OutputRefusedError):
+        _complain(str(error))
+        return EXIT_OURS
     usage = getattr(error, "format_message", None)  # Typer's own; older ones have it from Click, newer ones carry it
     if usage is not None:
         context = getattr(error, "ctx", None)
@@ -121,5 +127,5 @@ def _complain(sentence: str) -> None:
     """Print one sentence on standard error; nobody there to read it changes nothing."""
     try:
         say(f"zgrid: {clean(sentence)}", sys.stderr)  # it may have come from another machine
-    except OutputClosedError:
+    except (OutputClosedError, OutputRefusedError):
         return

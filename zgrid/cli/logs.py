@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zgrid.cli.durations import moment
-from zgrid.cli.output import OutputClosedError, hush
+from zgrid.cli.output import OutputClosedError, hush, refusal
 from zgrid.errors import EXIT_OK, SettingsError
 
 if TYPE_CHECKING:
@@ -228,6 +228,5 @@ class _Printer:
         try:
             sys.stdout.buffer.write(text)
             sys.stdout.flush()
-        except BrokenPipeError:
-            hush(sys.stdout)
-            raise OutputClosedError from None
+        except OSError as error:
+            raise refusal() or error from None

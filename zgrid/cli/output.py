@@ -1,5 +1,6 @@
 """What people read: tables with lines on a terminal, plain columns elsewhere, and text that a terminal can be given."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,20 +9,50 @@ from typing import IO
 
 import orjson
 
+from zgrid.errors import ZGridError
+
 
 class OutputClosedError(Exception):
     """Nobody reads what we print any more, as with ``| head``: not a fault of anybody."""
 
 
+class OutputRefusedError(ZGridError):
+    """What we print cannot be written: the disk is full, or the output was closed before we began."""
+
+
+def provide() -> None:
+    """Have outputs where there are none: standard output as one that refuses whatever is written, errors as nowhere."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
+def refusal(stream: IO[str] | None = None) -> Exception | None:
+    """Return why an output takes nothing more, and send it nowhere from now on; None where it does take a line."""
+    stream = sys.stdout if stream is None else stream
+    try:
+        stream.write("\n")
+        stream.flush()
+    except BrokenPipeError:
+        hush(stream)
+        return OutputClosedError()
+    except OSError as error:
+        hush(stream)
+        why = "it is closed" if error.errno == errno.EBADF else error.strerror
+        name = "standard error" if stream is sys.stderr else "standard output"
+        return OutputRefusedError(f"{name} cannot be written: {why}")
+    return None
+
+
 def say(text: str = "", stream: IO[str] | None = None) -> None:
-    """Print one line. Raises OutputClosedError when nobody reads it."""
+    """Print one line. Raises OutputClosedError when nobody reads it, OutputRefusedError when it cannot be written."""
     stream = sys.stdout if stream is None else stream
     try:
         stream.write(text + "\n")
         stream.flush()
-    except BrokenPipeError:
-        hush(stream)
-        raise OutputClosedError from None
+    except OSError as error:
+        raise refusal(stream) or error from None
     except UnicodeEncodeError:  # a terminal of an old encoding, or a name that is not text
         stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
         stream.flush()

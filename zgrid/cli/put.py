@@ -14,7 +14,7 @@ import typer
 from zgrid.cli.asking import Address, AsJson, Patience, connected
 from zgrid.cli.durations import duration_ms
 from zgrid.cli.output import clean, say, say_json
-from zgrid.errors import EXIT_OK, EXIT_SETTINGS, ZGridError
+from zgrid.errors import EXIT_OK, EXIT_SETTINGS, SettingsError, ZGridError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -164,6 +164,8 @@ def _paths(files: Iterable[str]) -> Iterator[str]:
         if file != "-":
             yield file
             continue
+        if sys.stdin is None:
+            raise SettingsError("standard input is closed: give paths there where FILE is -")
         for path in paths_in(sys.stdin):
             if path is not None:  # longer than any path can be
                 yield os.fsdecode(path)
