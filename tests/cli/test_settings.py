@@ -54,6 +54,20 @@ def toml(tmp_path):
     return write
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (WorkerSettings, "procs"), (VentilatorSettings, "ttr_ms"), (VentilatorSettings, "job_bytes_max"),
+        (VentilatorSettings, "attempts_max"), (SinkSettings, "intake_port"), (RunSettings, "out"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_truth_is_no_number(toml, model, name, value):
+    """A TOML file's true or false is refused where a setting is no switch, and not taken as 1 or 0."""
+    config = toml(f"{name} = {value}")
+    assert refusal(model, config=config) == f"{name} in {config} is no switch: write its value, not {value}"
+
+
 @pytest.mark.parametrize("model", NEEDED)
 def test_defaults_stand(model):
     """With only what is needed, every role has settings."""

@@ -112,6 +112,8 @@ def _from_toml(model: type[Common], config: Path | None, environ: Mapping[str, s
             top.update(own)
     for name in model.model_fields:
         if name in top:
+            if isinstance(top[name], bool) and model.model_fields[name].annotation is not bool:
+                raise SettingsError(f"{name} in {config} is no switch: write its value, not {str(top[name]).lower()}")
             given[name] = Given(top[name], f"{name} in {config}")
     return given
 
