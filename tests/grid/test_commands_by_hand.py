@@ -120,9 +120,10 @@ def test_jobs_and_peek_for_people(says, client):
     assert {"seq: 2", "state: buried", "reason: it looked odd"} <= set(out.splitlines())
     assert json.loads(says("peek", "1", "--json")[1])["job"]["seq"] == 1
     assert says("peek", "--state", "ready")[:2] == (0, "no job is ready\n")
-    status, out, err = says("peek", "77")
-    assert (status, out) == (2, "")
-    assert "there is no job 77" in err
+    said = (
+        f"zgrid: there is no job 77 at {client.address}: give its number, its key, or the path of its image as it was"
+    )
+    assert says("peek", "77") == says("why", "77") == (2, "", f"{said} given\n")
 
 
 def test_operations_for_people_and_programs(says, client):

@@ -104,7 +104,7 @@ def peek(
     if as_json:
         say_json(answer)
     if not answer["found"] and job is not None:
-        raise SettingsError(f"there is no job {clean(job)} at {address}: {clean(answer['hint'])}")
+        raise no_such_job(job, address)
     if not as_json:
         if answer["found"]:
             say_job(answer["job"])
@@ -112,6 +112,12 @@ def peek(
         else:
             say(clean(answer["hint"]))
     return EXIT_OK
+
+
+def no_such_job(job: str, address: str) -> SettingsError:
+    """Return the error of a name that no job has."""
+    names = "its number, its key, or the path of its image as it was given"
+    return SettingsError(f"there is no job {clean(job)} at {address}: give {names}")
 
 
 _TIMES = frozenset({"accepted_ms", "due_ms", "settled_ms"})

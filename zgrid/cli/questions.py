@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from zgrid.cli.asking import Address, AsJson, Patience, connected
-from zgrid.cli.inspection import say_evidence, say_job
+from zgrid.cli.inspection import no_such_job, say_evidence, say_job
 from zgrid.cli.output import clean, moment, say, say_json, say_table, span
-from zgrid.errors import EXIT_OK, SettingsError
+from zgrid.errors import EXIT_OK
 
 _COUNTS = ("ready", "delayed", "sent", "finished", "stored", "discarded", "buried", "cancelled")
 _TALLIES = ("finished", "discarded", "failed", "troubled", "crashed", "overran", "released", "lost")
@@ -62,8 +62,7 @@ def why(
     if as_json:
         say_json(answer)
     if not answer.get("found"):
-        hint = answer.get("hint") or "name it by number, key, URI or path"
-        raise SettingsError(f"there is no job {clean(job)} at {address}: {clean(hint)}")
+        raise no_such_job(job, address)
     if not as_json:
         _say_life(answer)
     return EXIT_OK
