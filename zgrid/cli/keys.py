@@ -18,7 +18,7 @@ from zgrid.settings import connectable
 if TYPE_CHECKING:
     from zgrid.transport.enrolment import Enrolment
 
-app = typer.Typer(help="Say who may take part: make keys, enroll, list and revoke.", no_args_is_help=True)
+app = typer.Typer(help="Say who may take part: make keys, enroll, list and revoke.")
 
 Folder = Annotated[
     Path | None,
