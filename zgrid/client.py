@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Self
 
 from zgrid.errors import RefusedError, SettingsError, ZGridError
 from zgrid.protocol.limits import (
-    ATTEMPT_MAX,
     BATCH_JOBS_MAX,
     DELAY_MS_MAX,
     FRAME_BYTES_MAX,
@@ -39,6 +38,9 @@ PUT_WAITS_S = 0.05
 
 JOBS_MAX = 1000
 """Jobs that one question names."""
+
+ATTEMPTS_MAX = 1000
+"""Attempts of one job; as many as the setting attempts_max may say."""
 
 Image = bytes | bytearray | memoryview | str | Path | tuple[str, bytes]
 """An image's bytes, the path of its file, or its name and bytes."""
@@ -379,7 +381,7 @@ def _terms(
         "priority": _within("priority", priority, -PRIORITY_MAX - 1, PRIORITY_MAX),
         "delay_ms": _within("the delay in ms", _ms(delay_s), 0, DELAY_MS_MAX),
         "ttr_ms": 0 if ttr_ms is None else _within("the time-to-run in ms", ttr_ms, 1, TTR_MS_MAX),
-        "attempts": 0 if attempts is None else _within("the number of attempts", attempts, 1, ATTEMPT_MAX),
+        "attempts": 0 if attempts is None else _within("the number of attempts", attempts, 1, ATTEMPTS_MAX),
     }
 
 

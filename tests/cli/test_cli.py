@@ -118,6 +118,7 @@ def test_version(zgrid_says):
         (["status", "photos"], "ADDRESS: 'photos' is no address"),
         (["status", "tcp://h:1", "--timeout-ms", "0"], "--timeout-ms"),
         (["why", "tcp://h:1"], "JOB"),
+        (["put", "tcp://127.0.0.1:1", "x.jpg", "--attempts", "5000"], "a whole number from 1 to 1000, not 5000"),
         (["keys"], "Missing command (see zgrid keys --help)"),
         (["models", "fetch", "nothing"], "nothing"),
         (["--debug", "sink", "--bind", "x"], "--bind: 'x' is no address"),
