@@ -129,6 +129,15 @@ def test_text_that_is_not_unicode_is_not_asked(client, text, byte):
             ask()
 
 
+def test_closed_client(client):
+    """A client that is closed says so, whatever it is asked; to close it again does nothing."""
+    client.close()
+    client.close()
+    for call in (client.status, lambda: client.put(JPEG), lambda: client.bury(1), client.drain):
+        with pytest.raises(SettingsError, match=r"the connection to tcp://127\.0\.0\.1:1 is closed"):
+            call()
+
+
 def test_nobody_there(client):
     """Without a ventilator every call ends with one sentence after the patience."""
     for call in (

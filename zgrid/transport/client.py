@@ -68,9 +68,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._hang_up()
-        self._context.term()
+        """Close the connection; a second time does nothing."""
+        if not self._context.closed:
+            self._hang_up()
+            self._context.term()
 
     def ask(self, question: dict[str, Any], timeout_ms: int = 5000) -> dict[str, Any]:
         """Return the answer to ``question``, plain data with ``"what"`` in it.
@@ -103,6 +104,8 @@ class Client:
                 raise SettingsError(f"{self.address} is a sink's, which takes no images: put them to a ventilator")
 
     def _exchange(self, message: Question | Put, timeout_ms: int, again_ms: int) -> dict[str, Any]:
+        if self._context.closed:
+            raise SettingsError(f"the connection to {self.address} is closed: make a new zgrid.Client to go on")
         frames = wire.encode(message)
         deadline = clock_now() + timeout_ms / 1000
         while (left_ms := int((deadline - clock_now()) * 1000)) > 0:
