@@ -11,6 +11,8 @@ EXIT_SETTINGS = 2
 """Wrong usage or settings, or a damaged file: trying again changes nothing."""
 EXIT_BURIED = 3
 """Everything was settled, but something was buried and wants to be looked at."""
+EXIT_SIGNAL = 128
+"""A run that was told to stop before everything was settled: this and the signal's number, as shells count it."""
 
 
 class ZGridError(Exception):

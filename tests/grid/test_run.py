@@ -60,12 +60,12 @@ def test_run_with_buried_images_says_so(grid, tmp_path):
 
 
 def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
-    """Ctrl-C finishes what has begun, says how much is left, and ends with 0; the same command then does the rest."""
+    """Ctrl-C finishes what has begun, says how much is left, and ends with 130; the same command does the rest."""
     photographs.tiny(tmp_path / "in", 100)
     run = grid.run(tmp_path / "in", filter=["marked:work_ms=30"], filter_module=["filters_for_tests"], procs=1)
     ledger, database, _ = places(grid)
     grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
-    assert run.kill(signal.SIGINT) == 0
+    assert run.kill(signal.SIGINT) == 130
     counts = grid.counts(ledger)
     assert counts[State.READY] > 0
     said = run.popen.stdout.read()
@@ -90,8 +90,17 @@ def test_told_twice_to_stop_it_stops_at_once(grid, tmp_path):
     )
     run.popen.send_signal(signal.SIGINT)
     assert run.popen.stdout.readline() == "finishing what has begun; Ctrl-C again stops at once\n"
-    assert run.kill(signal.SIGINT) == 0
+    assert run.kill(signal.SIGINT) == 130
     assert "stopped with 3 images to go" in run.popen.stdout.read()
+    assert not grid.until_gone()
+
+
+def test_stopped_before_it_had_searched_says_so(grid):
+    """A run that is told to stop while images may still be found says that, and ends with the signal's status."""
+    run = grid.start("run", "run", ["-", "--filter=null", f"--out={grid.folder}/out"], subprocess.PIPE)
+    grid.until(lambda: run.children() and places(grid)[0].exists(), what="it has begun")
+    assert run.kill(signal.SIGTERM) == 143
+    assert "stopped with 0 images to go, and more may be found: the same" in run.popen.stdout.read()
     assert not grid.until_gone()
 
 

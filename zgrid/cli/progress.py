@@ -78,7 +78,7 @@ class Bar:
             self._progress = _new_bar()
             self._progress.start()
             self._progress.add_task("", total=1, of="0", faces=0, rate="0.0", buried="", left="-")
-        left = standing.accepted - standing.settled
+        left = standing.left
         eta = span(1000 * left / standing.rate_per_s) if standing.rate_per_s > 0.01 and not standing.scanning else "-"
         self._progress.update(
             self._progress.task_ids[0],
@@ -135,9 +135,9 @@ def say_summary(summary: "Summary") -> None:
     say(f"database: {summary.out / 'results.sqlite'}")
     if summary.advice:
         say(f"note: {summary.advice}")
-    if summary.interrupted:
-        left = standing.accepted - standing.settled
-        say(f"stopped with {left} images to go: the same command goes on from here")
+    if summary.interrupted and (standing.left or standing.scanning):
+        search = ", and more may be found" if standing.scanning else ""
+        say(f"stopped with {standing.left} images to go{search}: the same command goes on from here")
 
 
 def _line(standing: "Standing") -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from zgrid.errors import EXIT_BURIED, EXIT_OK, ZGridError
+from zgrid.errors import EXIT_BURIED, EXIT_OK, EXIT_SIGNAL, ZGridError
 from zgrid.filters import detector_advice, is_detector_weak, parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
@@ -35,7 +35,8 @@ BURIED_SHOWN_MAX = 10
 class Standing:
     """How a run stands: numbers of images, faces, per second, and of what is not settled.
 
-    ``unread``: of those passed over, how many could not be looked at; ``waiting``: sentences of what it waits for.
+    ``unread``: of those passed over, how many could not be looked at; ``waiting``: sentences of what it waits for;
+    ``scanning``: more images may be found.
     """
 
     accepted: int = 0
@@ -49,6 +50,11 @@ class Standing:
     rate_per_s: float = 0.0
     scanning: bool = True
     waiting: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """How many of those that were found are not settled."""
+        return self.accepted - self.settled
 
 
 @dataclass
@@ -144,9 +150,11 @@ class Run:
         whys = (self._buried(), unread_why)
         summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.advice)
         self.view.end(summary)
-        if self.status is None:  # interrupted: what is not settled goes on at the next run
-            return EXIT_BURIED if counts[State.BURIED] else EXIT_OK
-        return self.status
+        if self.status is not None:
+            return self.status
+        if self.standing.left or self.standing.scanning:  # interrupted: what is not settled goes on at the next run
+            return EXIT_SIGNAL + self.signals.first
+        return EXIT_BURIED if counts[State.BURIED] else EXIT_OK
 
     def _arguments(self) -> dict[str, list[str]]:
         """Return the command line of each role."""

@@ -11,14 +11,14 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """Counts requests to stop. ``asked`` is read by the loop, which ``wake`` makes turn.
+    """Counts requests to stop. ``asked`` is read by the loop, which ``wake`` makes turn; ``first``: which came first.
 
     With ``last_words`` the second request ends the process at once, after that call: only for a role whose work is on
     disk, or is told again, so that nothing is lost.
     """
 
     def __init__(self, wake: Callable[[], None], last_words: Callable[[], None] | None = None) -> None:
-        self.asked = 0
+        self.asked = self.first = 0
         self._wake = wake
         self._last_words = last_words
         self._before = {number: signal.signal(number, self._take) for number in STOPPING}
@@ -28,8 +28,9 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: int, _frame: FrameType | None) -> None:
         self.asked += 1
+        self.first = self.first or number
         if self.asked > 1 and self._last_words is not None:
             self._last_words()
             os._exit(EXIT_OK)
