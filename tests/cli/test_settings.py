@@ -359,8 +359,9 @@ def test_filter_modules_are_dotted_names():
         "--filter-module=my_package.filters",
     ]
     assert made(RunSettings, filter_module="mine").filter_module == ["mine"]
-    sentence = refusal(WorkerSettings, filter_module=["./mine.py"])
-    assert sentence.startswith("--filter-module: './mine.py' is no module")
+    for path in ("./mine.py", "mine.py"):
+        sentence = refusal(WorkerSettings, filter_module=[path])
+        assert sentence.startswith(f"--filter-module: '{path}' is no module: write its dotted name, such as")
 
 
 def test_a_name_means_one_thing():

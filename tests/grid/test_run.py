@@ -59,6 +59,30 @@ def test_run_with_buried_images_says_so(grid, tmp_path):
     assert re.search(r"buried: .*bad-00000.jpg: this will not do", said)
 
 
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [
+        ("def f(:", "SyntaxError: invalid syntax (broken.py, line 1)"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        (
+            "from zgrid.filters import filter\n@filter('faces', version='1')\ndef mine(image): return image",
+            "TypeError: two filters are called faces: zgrid.filters.faces and broken",
+        ),
+    ],
+    ids=["syntax", "missing", "exit", "twice"],
+)
+def test_a_module_of_filters_that_cannot_be_imported_ends_it(grid, tmp_path, module, error):
+    """The run ends with 2 and the module's error, instead of waiting for a worker that will never be."""
+    photographs.tiny(tmp_path / "in", 1)
+    (tmp_path / "broken.py").write_text(module + "\n")
+    grid.expected = ["broken cannot be imported"]
+    run = grid.run(tmp_path / "in", filter=["null"], filter_module=["broken"], procs=2)
+    assert run.wait() == 2
+    sentence = f"zgrid: --filter-module broken cannot be imported: {error}: mend it; the log has the traceback"
+    assert run.said() == [sentence]
+
+
 def test_interrupted_run_goes_on_at_the_next(grid, tmp_path):
     """Ctrl-C finishes what has begun, says how much is left, and ends with 130; the same command does the rest."""
     photographs.tiny(tmp_path / "in", 100)

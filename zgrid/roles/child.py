@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
@@ -23,7 +24,7 @@ from zgrid.protocol.limits import FRAME_BYTES_MAX, TEXT_CHARS_MAX
 from zgrid.protocol.messages import Code
 from zgrid.roles.arena import BEGUN, ENDED, PROGRESS, PROGRESS_SCALE, STOP, TOUCHES, Window
 from zgrid.roles.courier import Courier
-from zgrid.roles.link import EXIT_STARVED, PICTURE_BYTES_MAX, Inbox, Kind, pack
+from zgrid.roles.link import EXIT_STARVED, EXIT_UNIMPORTED, PICTURE_BYTES_MAX, Inbox, Kind, pack
 from zgrid.roles.memory import keep_buffers
 from zgrid.roles.report import Row, pack_notes
 from zgrid.roles.sandbox import CpuLimit, Sandbox
@@ -253,6 +254,17 @@ def tie(parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # the agent decides: it stops us, kills us, or dies and we with it
 
 
+def _import(module: str) -> None:
+    """Import a module that registers filters; where that fails, end and say why in the last line."""
+    try:
+        importlib.import_module(module)
+    except BaseException as error:  # noqa: BLE001  somebody else's code runs here, and may even exit
+        traceback.print_exception(error)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        sys.stderr.write(f"{module} cannot be imported: {text}\n")
+        sys.exit(EXIT_UNIMPORTED)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Be a child of the agent that started this process. Not for people: ``zgrid worker`` starts it."""
     parser = argparse.ArgumentParser(prog="python -m zgrid.roles.child", description=main.__doc__)
@@ -279,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_one_thread()  # after the limits are set, so that what the libraries allocate counts
     keep_buffers()
     for module in options.filters:
-        importlib.import_module(module)
+        _import(module)
     roots = Roots(map(os.fsencode, options.allow), links=options.links)
     # The ventilator took the job, so its size is within the limit there; the limit of memory bounds it here.
     with Reader(FRAME_BYTES_MAX, roots=roots) as reader, socket.socket(fileno=options.link) as link:

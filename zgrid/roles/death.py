@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import replace
 
-from zgrid.roles.link import EXIT_STARVED
+from zgrid.roles.link import EXIT_STARVED, EXIT_UNIMPORTED
 from zgrid.roles.pool import Died
 
 _STARVED_MAX = 64
@@ -46,9 +46,16 @@ def why_it_died(news: Died) -> str:
             "the child had no memory left for this image, like another one before: if it is not too large, raise "
             "--child-memory-bytes-max"
         )
+    if is_unimportable(news):
+        return f"--filter-module {''.join(news.stderr_tail.splitlines()[-1:])}: mend it; the log has the traceback"
     if news.signal:
         return f"the child died of signal {news.signal}"
     return f"the child ended with status {news.exit}"
+
+
+def is_unimportable(news: Died) -> bool:
+    """Whether a child ended because it could not import what it was told to."""
+    return news.exit == EXIT_UNIMPORTED and not news.was_ready
 
 
 def is_starved(news: Died) -> bool:

@@ -33,6 +33,9 @@ BODY_BYTES_MAX = FLUSH_BYTES + PICTURE_BYTES_MAX
 EXIT_STARVED = 75
 """A child's exit status when it had no memory left for a job that was not its first, and has not done that job."""
 
+EXIT_UNIMPORTED = 78
+"""A child's exit status when a module of --filter-module cannot be imported; its last line says which and why."""
+
 _PREFIX = struct.Struct("<II")
 
 

@@ -21,7 +21,7 @@ from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Jobs, Welcome
 from zgrid.roles import pool
 from zgrid.roles.calls import Calls, own_key
-from zgrid.roles.death import Starvation, is_starved, why_it_died
+from zgrid.roles.death import Starvation, is_starved, is_unimportable, why_it_died
 from zgrid.roles.exposure import Stock, open_endpoint
 from zgrid.roles.link import Made
 from zgrid.roles.member import Chunk
@@ -230,6 +230,8 @@ class WorkerRole:
                 "again_in_s": news.again_in_s,
             },
         )
+        if is_unimportable(news) and not self._told_filters:  # later it may be a file that is just being written
+            raise SettingsError(str(why["reason"]))
         self._do(self.duty.child_died(news.child, news.started_token, why, now))
 
     def _tick(self) -> None:

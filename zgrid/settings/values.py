@@ -165,7 +165,7 @@ def _name(value: str) -> str:
 
 def _module(value: str) -> str:
     """Check the dotted name of a Python module."""
-    if not all(part.isidentifier() for part in value.split(".")):
+    if value.endswith(".py") or not all(part.isidentifier() for part in value.split(".")):
         raise ValueError(f"{value!r} is no module: write its dotted name, such as my_filters, without .py")
     return value
 
