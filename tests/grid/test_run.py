@@ -1,5 +1,6 @@
 """``zgrid run``: everything on this machine with one command."""
 
+import os
 import re
 import signal
 import subprocess
@@ -178,6 +179,36 @@ def test_files_where_it_is_started_hide_no_library(grid, tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 images, 1 new" in done.stdout
+
+
+def test_a_short_time_to_run_is_taken(grid, tmp_path):
+    """Images may have less time than the worker's window is long, of which a run has no option."""
+    photographs.tiny(tmp_path / "in", 3)
+    run = grid.run(tmp_path / "in", filter=["null"], ttr_ms=99)
+    assert run.wait() == 0
+    assert "3 stored" in run.popen.stdout.read()
+
+
+@pytest.mark.parametrize(
+    ("out", "temporary", "said"),
+    [
+        ("a?b", "t", "the URL of a database can have no ? and no %: name another folder"),
+        ("a%20b", "t", "the URL of a database can have no ? and no %: name another folder"),
+        ("out", "t" * 100, "is too long for sockets: set TMPDIR to another"),
+    ],
+)
+def test_places_that_cannot_work_are_refused(tmp_path, out, temporary, said):
+    """A folder whose database or sockets could have no address is wrong usage, and not a fault of ours."""
+    photographs.tiny(tmp_path / "in", 1)
+    (tmp_path / temporary).mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / temporary)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("zgrid"), "run", "in", "--out", out, "--filter=null"], check=False,
+        capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(f"zgrid: .*{re.escape(said)}\n", done.stderr)
+    assert not list((tmp_path / temporary).iterdir())
 
 
 def test_a_full_disk_is_told(tmp_path):

@@ -1,13 +1,14 @@
 """Everything on one machine: the real roles as processes of their own, over sockets in a private folder."""
 
 import contextlib
+import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from zgrid.errors import EXIT_BURIED, EXIT_OK, EXIT_SIGNAL, ZGridError
+from zgrid.errors import EXIT_BURIED, EXIT_OK, EXIT_SIGNAL, SettingsError, ZGridError
 from zgrid.filters import detector_advice, is_detector_weak, parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
@@ -29,6 +30,9 @@ STOP_S_MAX = 30.0
 """How long each process may take to end in order; the ledger has whatever it could not finish."""
 
 BURIED_SHOWN_MAX = 10
+
+SOCKETS_BYTES_MAX = 92
+"""The name of a Unix socket has room for 107 bytes, and lanes have longer ones than those of their ventilator."""
 
 
 @dataclass
@@ -88,6 +92,16 @@ class View(Protocol):
         """Show what it has come to."""
 
 
+def _sockets() -> tempfile.TemporaryDirectory[str]:
+    """Make the folder of the sockets. Raises SettingsError where its path is too long for the names of any."""
+    folder = tempfile.TemporaryDirectory(prefix="zgrid-")
+    if len(os.fsencode(folder.name)) > SOCKETS_BYTES_MAX:
+        folder.cleanup()
+        where = f"the temporary directory {tempfile.gettempdir()}"
+        raise SettingsError(f"the path of {where} is too long for sockets: set TMPDIR to another")
+    return folder
+
+
 def run(settings: RunSettings, view: View) -> int:
     """Run a grid on this machine until everything is settled, or until told to stop; return the exit status.
 
@@ -107,14 +121,15 @@ class Run:
         steps = parse_steps(settings.filter, checked=not settings.filter_module)
         self.advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
         self.out = settings.out.absolute()
+        if {"?", "%"} & set(str(self.out)):
+            raise SettingsError(f"--out {self.out}: the URL of a database can have no ? and no %: name another folder")
         logs = self.out / "logs"
         make_folder(logs, "--out")
         lock = FileLock(self.out / ".lock", f"another run uses {self.out}: wait for it, or give another --out")
         stack.callback(lock.close)
         self.ledger = self.out / "ledger.sqlite"
         self.before = self._counts()
-        # A short path: the name of a Unix socket has room for 107 characters.
-        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zgrid-"))
+        sockets = stack.enter_context(_sockets())
         self.address = f"ipc://{sockets}/v"
         self.sink_address = f"ipc://{sockets}/s"
         self.loop = Loop()
@@ -165,7 +180,9 @@ class Run:
             for name in ("sources", "filter", "ttr_ms", "attempts_max", "job_bytes_max", "by_reference", "once")
         }
         places = {"bind": self.address, "sink": [self.sink_address], "ledger": self.ledger}
-        ventilator = VentilatorSettings.model_validate({**common, **chain, **places})
+        # Its window has no option here, so that it must fit any time to run.
+        window_ms = min(settings.ttr_ms, VentilatorSettings.model_fields["window_ms"].default)
+        ventilator = VentilatorSettings.model_validate({**common, **chain, **places, "window_ms": window_ms})
         # The sources are this user's own, and so are links in them: they lead where the search for images went.
         hands = {name: getattr(settings, name) for name in ("procs", "filter_module", *CHILDREN)}
         allow = {"allow": roots_of(settings.sources) if settings.by_reference else [], "allow_links": True}
