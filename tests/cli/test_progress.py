@@ -19,7 +19,7 @@ for settled in (0, 40, 100):
     shown.show(standing)
 standing.passed_over, standing.unread = 7, 2
 buried, unread = [("file:///a.jpg", "cut short")], [("file:///b", "cannot be read: Permission denied")]
-shown.end(Summary(standing, 100, 5.0, Path("/out"), False, buried, unread))
+shown.end(Summary(standing, 100, 5.0, Path("/out"), False, buried, unread, ["look"]))
 """
 
 
@@ -66,6 +66,7 @@ def test_lines_where_there_is_no_terminal():
     assert "5 files passed over: no images, 2 could not be read" in done.stdout
     assert "not read: file:///b cannot be read: Permission denied" in done.stdout
     assert "/out/results.sqlite" in done.stdout
+    assert "note: look\n" in done.stdout
 
 
 def test_what_is_waited_for_is_said_once_it_has_lasted():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,32 @@ def test_a_short_time_to_run_is_taken(grid, tmp_path):
     run = grid.run(tmp_path / "in", filter=["null"], ttr_ms=99)
     assert run.wait() == 0
     assert "3 stored" in run.popen.stdout.read()
+
+
+def test_a_sink_that_cannot_start_is_told_when_nothing_is_new(grid, tmp_path):
+    """A damaged database ends the run with the sink's sentence, though there is nothing to be stored in it."""
+    photographs.tiny(tmp_path / "in", 3)
+    assert grid.run(tmp_path / "in", filter=["null"]).wait() == 0
+    _, database, _ = places(grid)
+    database.write_bytes(b"no database" * 1000)
+    grid.expected = ["is damaged, or no SQLite database"]
+    run = grid.restart("run")
+    assert run.wait() == 2
+    assert [line.startswith(f"zgrid: {database} is damaged") for line in run.said()] == [True]
+
+
+def test_results_that_were_removed_are_told(grid, tmp_path):
+    """Where the database or the pictures of an earlier run are gone, the summary says so."""
+    photographs.tiny(tmp_path / "in", 3)
+    assert grid.run(tmp_path / "in", filter=["null"]).wait() == 0
+    _, database, pictures = places(grid)
+    database.unlink()
+    shutil.rmtree(pictures)
+    run = grid.restart("run")
+    assert run.wait() == 0
+    said = run.popen.stdout.read()
+    for lost in (database, pictures):
+        assert f"note: {lost} was gone, and with it what was stored of 3 images: put a copy back" in said
 
 
 @pytest.mark.parametrize(

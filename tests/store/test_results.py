@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from sqlalchemy import Engine, create_engine, event, inspect, text
 
-from zgrid.errors import FullError, SettingsError, StoreError
+from zgrid.errors import DamagedError, FullError, SettingsError, StoreError
 from zgrid.store import tables
 from zgrid.store.results import Results
 from zgrid.store.sqlite import refusal
@@ -238,7 +238,7 @@ def test_refusals_are_sentences(tmp_path):
     with pytest.raises(StoreError, match="check that its folder exists"):
         Results(f"sqlite:///{tmp_path}/nowhere/results.sqlite")
     (tmp_path / "damaged.sqlite").write_bytes(b"\1" * 10000)
-    with pytest.raises(StoreError, match="is damaged"):
+    with pytest.raises(DamagedError, match="is damaged"):
         Results(f"sqlite:///{tmp_path}/damaged.sqlite")
     results = Results(f"sqlite:///{tmp_path}/results.sqlite")
     with results._engine.connect() as db:

@@ -133,8 +133,8 @@ def say_summary(summary: "Summary") -> None:
         say(f"  not read: {clean(uri)} {clean(reason)}")
     say(f"pictures: {summary.out / 'pictures'}")
     say(f"database: {summary.out / 'results.sqlite'}")
-    if summary.advice:
-        say(f"note: {summary.advice}")
+    for note in summary.notes:
+        say(f"note: {clean(note)}")
     if summary.interrupted and (standing.left or standing.scanning):
         search = ", and more may be found" if standing.scanning else ""
         say(f"stopped with {standing.left} images to go{search}: the same command goes on from here")

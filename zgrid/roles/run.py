@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from zgrid.errors import EXIT_BURIED, EXIT_OK, EXIT_SIGNAL, SettingsError, ZGridError
+from zgrid.errors import EXIT_BURIED, EXIT_OK, EXIT_SETTINGS, EXIT_SIGNAL, SettingsError, ZGridError
 from zgrid.filters import detector_advice, is_detector_weak, parse_steps
 from zgrid.protocol.job import State
 from zgrid.roles.household import Member
@@ -66,7 +66,7 @@ class Summary:
     """What a run has come to. ``new``: settled in this run.
 
     ``buried_why`` and ``unread_why``: (uri, reason) of some of the buried, and of some that could not be looked at;
-    ``advice``: what would have found more faces.
+    ``notes``: sentences about what was lost before, and what would have found more faces.
     """
 
     standing: Standing
@@ -76,7 +76,7 @@ class Summary:
     interrupted: bool
     buried_why: list[tuple[str, str]]
     unread_why: list[tuple[str, str]]
-    advice: str | None = None
+    notes: list[str]
 
 
 class View(Protocol):
@@ -119,7 +119,8 @@ class Run:
         self.view = view
         # With a module of its own the worker may know more filters than this process does.
         steps = parse_steps(settings.filter, checked=not settings.filter_module)
-        self.advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
+        advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
+        self.notes = [advice] if advice else []
         self.out = settings.out.absolute()
         if {"?", "%"} & set(str(self.out)):
             raise SettingsError(f"--out {self.out}: the URL of a database can have no ? and no %: name another folder")
@@ -129,6 +130,7 @@ class Run:
         stack.callback(lock.close)
         self.ledger = self.out / "ledger.sqlite"
         self.before = self._counts()
+        self._note_lost()
         sockets = stack.enter_context(_sockets())
         self.address = f"ipc://{sockets}/v"
         self.sink_address = f"ipc://{sockets}/s"
@@ -145,6 +147,7 @@ class Run:
         self.standing = Standing()
         self.began = clock_now()
         self.status: int | None = None
+        self.sink_began = False
         self.interrupted = False
         self.error: ZGridError | None = None
 
@@ -156,6 +159,9 @@ class Run:
         if self.error is not None:
             raise self.error
         self._stop_in_order()
+        for member in self.members:
+            if member.process.returncode == EXIT_SETTINGS:
+                raise SettingsError(member.last_words())
         counts = self._counts()
         self._count(counts)
         unread_why = self._passed_over()
@@ -163,7 +169,7 @@ class Run:
         new = sum(counts[state] - self.before[state] for state in settled)
         seconds = clock_now() - self.began
         whys = (self._buried(), unread_why)
-        summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.advice)
+        summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.notes)
         self.view.end(summary)
         if self.status is not None:
             return self.status
@@ -201,8 +207,10 @@ class Run:
             return
         if statuses["ventilator"] is not None:
             self.status = statuses["ventilator"]
-            self.loop.stop()
-            return
+            self.standing.scanning = False
+            if self.sink_began:  # else it may be one that cannot, which nobody has noticed who had nothing for it
+                self.loop.stop()
+                return
         self._ask()
         self.view.show(self.standing)
 
@@ -214,6 +222,7 @@ class Run:
         self.standing.waiting = [sentence for answer in answers for sentence in answer["waiting"]]
         for answer in answers:
             if answer.get("role") == "sink":
+                self.sink_began = True
                 self.standing.faces = max(self.standing.faces, int(answer["faces"]))
                 continue
             self._count({State[name.upper()]: number for name, number in answer["counts"].items()})
@@ -278,6 +287,14 @@ class Run:
             return {**dict.fromkeys(State, 0), **ledger.counts()}
         finally:
             ledger.close()
+
+    def _note_lost(self) -> None:
+        """Note what is not there any more though images were stored in it; the sink makes it anew, and empty."""
+        for name in ("results.sqlite", "pictures"):
+            stored = self.before[State.STORED]
+            if stored and not (self.out / name).exists():
+                lost = f"{self.out / name} was gone, and with it what was stored of {stored} images"
+                self.notes.append(f"{lost}: put a copy back, or do them again with another --out")
 
     def _passed_over(self) -> list[tuple[str, str]]:
         """Take what the search passed over from the ledger, where it was ended; return why some could not be read."""

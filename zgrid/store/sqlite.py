@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from zgrid.errors import FullError, SettingsError, StoreError
+from zgrid.errors import DamagedError, FullError, SettingsError, StoreError
 
 VERSION_MIN = (3, 38, 0)
 """The first with STRICT tables (3.37) and with the JSON functions always built in (3.38)."""
@@ -53,6 +53,8 @@ def is_damage(error: BaseException) -> bool:
 
 def refusal(error: BaseException, path: Path) -> StoreError:
     """Return what an error of SQLite means for ``path``, as an error of ours."""
+    if is_damage(error):
+        return DamagedError(sentence(error, path))
     return (FullError if _code(error) == sqlite3.SQLITE_FULL else StoreError)(sentence(error, path))
 
 
