@@ -18,6 +18,14 @@ from zgrid.protocol.job import State
 
 pytestmark = pytest.mark.grid
 
+ASKED = """
+from zgrid.filters import Fail, Keep, filter
+
+@filter("asked", version="1")
+def asked(image):
+    return {}
+"""
+
 
 def places(grid):
     """Return a run's ledger, database and folder of pictures."""
@@ -59,6 +67,29 @@ def test_run_with_buried_images_says_so(grid, tmp_path):
     said = run.popen.stdout.read()
     assert "3 stored, 0 discarded, 1 buried" in said
     assert re.search(r"buried: .*bad-00000.jpg: this will not do", said)
+
+
+def test_what_is_buried_is_tried_again_when_that_is_asked(grid, tmp_path):
+    """Once a cause is gone, another run leaves the buried as they are and names the option that does them."""
+    photographs.tiny(tmp_path / "in", 1)
+    photographs.tiny(tmp_path / "in", 2, name="bad")
+    (tmp_path / "asked.py").write_text(ASKED.format("Fail('not yet') if '/bad-' in image.uri else Keep()"))
+    module = {"filter": ["asked"], "filter_module": ["asked"]}
+    assert grid.run(tmp_path / "in", **module).wait() == 3
+    (tmp_path / "asked.py").write_text(ASKED.format("Keep()  # by now"))
+    run = grid.restart("run")
+    assert run.wait() == 3
+    said = run.popen.stdout.read()
+    assert "nothing new" in said
+    assert "to try again what is buried: the same command with --retry-buried\n" in said
+    run = grid.run(tmp_path / "in", name="last", retry_buried=True, **module)
+    assert run.wait() == 0
+    said = run.popen.stdout.read()
+    assert "3 images, 2 new" in said
+    assert "3 stored, 0 discarded, 0 buried" in said
+    assert "--retry-buried" not in said
+    kicked = [one for one in grid.history(places(grid)[0]) if one.event == "kicked"]
+    assert [(len(one.seqs), one.note) for one in kicked] == [(2, "--retry-buried")]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def say_summary(summary: "Summary") -> None:
     say("  " + ", ".join(parts))
     for uri, reason in summary.buried_why:
         say(f"  buried: {clean(uri)}: {clean(reason)}")
+    if standing.buried:
+        say("  to try again what is buried: the same command with --retry-buried")
     for uri, reason in summary.unread_why:
         say(f"  not read: {clean(uri)} {clean(reason)}")
     say(f"pictures: {summary.out / 'pictures'}")

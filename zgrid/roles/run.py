@@ -21,6 +21,7 @@ from zgrid.store.ledger import Ledger
 from zgrid.store.lock import FileLock
 from zgrid.transport.client import Client
 from zgrid.transport.clock import now as clock_now
+from zgrid.transport.clock import wall_ms
 from zgrid.transport.loop import Loop
 
 CHILDREN = ("child_network", "child_read", "child_write", "child_memory_bytes_max", "child_cpu_ms")
@@ -30,6 +31,9 @@ STOP_S_MAX = 30.0
 """How long each process may take to end in order; the ledger has whatever it could not finish."""
 
 BURIED_SHOWN_MAX = 10
+
+RETRIED_AT_ONCE = 10_000
+"""How many buried jobs are made ready in one commit."""
 
 SOCKETS_BYTES_MAX = 92
 """The name of a Unix socket has room for 107 bytes, and lanes have longer ones than those of their ventilator."""
@@ -129,6 +133,8 @@ class Run:
         lock = FileLock(self.out / ".lock", f"another run uses {self.out}: wait for it, or give another --out")
         stack.callback(lock.close)
         self.ledger = self.out / "ledger.sqlite"
+        if settings.retry_buried:
+            self._retry_buried()
         self.before = self._counts()
         self._note_lost()
         sockets = stack.enter_context(_sockets())
@@ -285,6 +291,18 @@ class Run:
         ledger = Ledger(self.ledger)
         try:
             return {**dict.fromkeys(State, 0), **ledger.counts()}
+        finally:
+            ledger.close()
+
+    def _retry_buried(self) -> None:
+        """Make everything ready that is buried, with all its attempts, before a ventilator has the ledger."""
+        ledger = Ledger(self.ledger)
+        try:
+            seqs, wall = [0], wall_ms()
+            while seqs := ledger.pick(State.BURIED, None, None, seqs[-1], RETRIED_AT_ONCE):
+                ledger.kick(seqs, wall)
+                ledger.record("kicked", seqs, wall, note="--retry-buried")
+                ledger.commit()
         finally:
             ledger.close()
 

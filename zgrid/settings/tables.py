@@ -307,6 +307,7 @@ class RunSettings(_Children, _Chain):
         description="the folder for pictures, results.sqlite and the ledger; a second run goes on where the first ended"
     )
     by_reference: bool = Field(default=True, description="let workers read the images themselves")
+    retry_buried: bool = Field(default=False, description="try again what earlier runs have buried")
     once: bool = Field(default=True, description="end when everything is settled")
 
 
