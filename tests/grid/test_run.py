@@ -201,6 +201,23 @@ def test_a_short_run_tells_what_it_passed_over(grid, tmp_path):
         assert f"not read: file://{tmp_path}/in/gone.jpg does not exist" in said
 
 
+def test_a_summary_says_what_it_leaves_out(grid, tmp_path):
+    """Of many that were buried or not read it names some, and says how many more there are and what shows them."""
+    photographs.tiny(tmp_path / "in", 12, "fail this will not do", name="bad")
+    for number in range(13):
+        (tmp_path / "in" / f"gone-{number}.jpg").symlink_to("nowhere")
+    run = grid.run(tmp_path / "in", filter=["marked"], filter_module=["filters_for_tests"])
+    assert run.wait() == 3
+    said = run.popen.stdout.read()
+    assert said.count("  buried: file://") == said.count("  not read: file://") == 10
+    for lead, left, names in (("buried: and 2 more", 12, r"bad-\d+"), ("not read: and 3 more", 13, r"gone-\d+")):
+        command = re.search(rf"^  {lead}: zgrid (logs .*)$", said, re.MULTILINE)[1]
+        shown = subprocess.run(
+            [sys.executable, *grid.program, *command.split()], check=True, capture_output=True, text=True, timeout=30
+        ).stdout
+        assert len(set(re.findall(names, shown))) == left
+
+
 def test_files_where_it_is_started_hide_no_library(grid, tmp_path):
     """A run from a folder with a file called like a module of Python's is a run like any other."""
     photographs.tiny(tmp_path / "in", 1)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from zgrid.cli.output import clean, say, span
@@ -129,10 +130,15 @@ def say_summary(summary: "Summary") -> None:
     say("  " + ", ".join(parts))
     for uri, reason in summary.buried_why:
         say(f"  buried: {clean(uri)}: {clean(reason)}")
+    log = quote(str(summary.out / "logs" / "ventilator.jsonl"))
+    if more := standing.buried - len(summary.buried_why):
+        say(f"  buried: and {more} more: zgrid logs --event job_buried {log}")
     if standing.buried:
         say("  to try again what is buried: the same command with --retry-buried")
     for uri, reason in summary.unread_why:
         say(f"  not read: {clean(uri)} {clean(reason)}")
+    if summary.unread_why and (more := standing.unread - len(summary.unread_why)):
+        say(f"  not read: and {more} more: zgrid logs --event file_passed_over --level warning {log}")
     say(f"pictures: {summary.out / 'pictures'}")
     say(f"database: {summary.out / 'results.sqlite'}")
     for note in summary.notes:
