@@ -218,6 +218,21 @@ def test_a_summary_says_what_it_leaves_out(grid, tmp_path):
         assert len(set(re.findall(names, shown))) == left
 
 
+def test_another_chain_is_told(grid, tmp_path):
+    """What other filters have settled is not done again, and the summary says so; with the first ones it does not."""
+    photographs.tiny(tmp_path / "in", 3)
+    settings = {"filter_module": ["filters_for_tests"], "filter": ["marked:work_ms=1"]}
+    for name, chain, note in (
+        ("first", ["null"], ""),
+        ("other", settings["filter"], "(null): another --out does them with this one (marked:work_ms=1)"),
+        ("again", ["null"], ""),
+    ):
+        run = grid.run(tmp_path / "in", name=name, **{**settings, "filter": chain})
+        assert run.wait() == 0
+        notes = [line for line in run.popen.stdout.read().splitlines() if "another chain" in line]
+        assert notes == [f"note: 3 images here were settled with another chain {note}"] * bool(note)
+
+
 def test_files_where_it_is_started_hide_no_library(grid, tmp_path):
     """A run from a folder with a file called like a module of Python's is a run like any other."""
     photographs.tiny(tmp_path / "in", 1)

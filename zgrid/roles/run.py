@@ -30,6 +30,8 @@ ASK_EVERY_S = 0.25
 STOP_S_MAX = 30.0
 """How long each process may take to end in order; the ledger has whatever it could not finish."""
 
+SETTLED = (State.STORED, State.DISCARDED, State.BURIED)
+
 BURIED_SHOWN_MAX = 10
 
 RETRIED_AT_ONCE = 10_000
@@ -125,6 +127,7 @@ class Run:
         steps = parse_steps(settings.filter, checked=not settings.filter_module)
         advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
         self.notes = [advice] if advice else []
+        self.chain = " ".join(map(str, steps))
         self.out = settings.out.absolute()
         if {"?", "%"} & set(str(self.out)):
             raise SettingsError(f"--out {self.out}: the URL of a database can have no ? and no %: name another folder")
@@ -171,10 +174,10 @@ class Run:
         counts = self._counts()
         self._count(counts)
         unread_why = self._passed_over()
-        settled = (State.STORED, State.DISCARDED, State.BURIED)
-        new = sum(counts[state] - self.before[state] for state in settled)
+        new = sum(counts[state] - self.before[state] for state in SETTLED)
         seconds = clock_now() - self.began
         whys = (self._buried(), unread_why)
+        self._note_other_chains()
         summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.notes)
         self.view.end(summary)
         if self.status is not None:
@@ -313,6 +316,19 @@ class Run:
             if stored and not (self.out / name).exists():
                 lost = f"{self.out / name} was gone, and with it what was stored of {stored} images"
                 self.notes.append(f"{lost}: put a copy back, or do them again with another --out")
+
+    def _note_other_chains(self) -> None:
+        """Note how many images were settled with other filters than those of this run: they are not done again."""
+        ledger = Ledger(self.ledger)
+        try:
+            texts, counts = ledger.chain_texts(), ledger.chain_counts()
+        finally:
+            ledger.close()
+        settled = {texts[chain]: sum(by_state.get(state, 0) for state in SETTLED) for chain, by_state in counts.items()}
+        others = {text: number for text, number in settled.items() if number and text != self.chain}
+        if others:
+            done = f"{sum(others.values())} images here were settled with another chain ({'; '.join(others)})"
+            self.notes.append(f"{done}: another --out does them with this one ({self.chain})")
 
     def _passed_over(self) -> list[tuple[str, str]]:
         """Take what the search passed over from the ledger, where it was ended; return why some could not be read."""
