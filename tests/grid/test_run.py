@@ -1,18 +1,21 @@
 """``zgrid run``: everything on this machine with one command."""
 
+import fcntl
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from contextlib import ExitStack
 from pathlib import Path
 
 import photographs
 import pytest
 import small_disks
-from harness import free_port, query
+from harness import free_port, query, words_of
 
 from zgrid.protocol.job import State
 
@@ -159,6 +162,35 @@ def test_stopped_before_it_had_searched_says_so(grid):
     assert run.kill(signal.SIGTERM) == 143
     assert "stopped with 0 images to go, and more may be found: the same" in run.popen.stdout.read()
     assert not grid.until_gone()
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, on_terminal):
+    """SIGHUP stops a run as Ctrl-C does, also where every further word to its terminal fails."""
+    photographs.tiny(tmp_path / "in", 200)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    grid.environment["TMPDIR"] = str(temporary)
+    settings = {"filter": ["marked:work_ms=30"], "filter_module": ["filters_for_tests"], "procs": 1}
+    words = words_of({**settings, "out": grid.folder / "out"}, [tmp_path / "in"])
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, *grid.program, "run", *words], env=grid.environment, cwd=grid.folder, start_new_session=True,
+        stdin=theirs, stdout=theirs if on_terminal else subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  no thread holds a lock
+    ) as run:  # fmt: skip
+        os.close(theirs)
+        ledger, database, _ = places(grid)
+        grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
+        os.close(ours)
+        said, complaints = run.communicate(timeout=30)
+    counts = grid.counts(ledger)
+    assert (run.returncode, complaints) == (129, "")
+    assert on_terminal or f"stopped with {counts[State.READY]} images to go" in said
+    assert not grid.until_gone()
+    assert not list(temporary.iterdir())
+    assert len(grid.rows(database)) == counts[State.STORED]
+    assert not query(ledger, "SELECT seq FROM jobs WHERE failures > 0")
 
 
 def test_killed_run_leaves_no_process(grid, tmp_path):

@@ -34,11 +34,10 @@ def refusal(stream: IO[str] | None = None) -> Exception | None:
     try:
         stream.write("\n")
         stream.flush()
-    except BrokenPipeError:
-        hush(stream)
-        return OutputClosedError()
     except OSError as error:
         hush(stream)
+        if error.errno in (errno.EPIPE, errno.EIO):
+            return OutputClosedError()
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
         name = "standard error" if stream is sys.stderr else "standard output"
         return OutputRefusedError(f"{name} cannot be written: {why}")
@@ -59,7 +58,7 @@ def say(text: str = "", stream: IO[str] | None = None) -> None:
 
 
 def hush(stream: IO[str]) -> None:
-    """Send what is still in the buffer of a closed pipe nowhere, so that Python's end is quiet."""
+    """Send what is still in the buffer of a closed pipe or terminal nowhere, so that Python's end is quiet."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

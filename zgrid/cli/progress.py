@@ -2,11 +2,11 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from zgrid.cli.output import clean, say, span
+from zgrid.cli.output import OutputClosedError, clean, hush, say, span
 
 if TYPE_CHECKING:  # the roles are imported when they run: help must be instant
     from rich.progress import Progress
@@ -109,9 +109,36 @@ class Bar:
         say_summary(summary)
 
 
-def view() -> "Lines | Bar":
+class Lasting:
+    """A bar that outlives its terminal: once that is gone nothing is shown, and the run ends as it was told to."""
+
+    def __init__(self) -> None:
+        self._bar = Bar()
+        self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
+
+    def show(self, standing: "Standing") -> None:
+        """Draw how it stands."""
+        self._try(lambda: self._bar.show(standing))
+
+    def stopping(self) -> None:
+        """Say that it finishes what has begun."""
+        self._try(self._bar.stopping)
+
+    def end(self, summary: "Summary") -> None:
+        """Draw the end, and say what it has come to."""
+        self._try(lambda: self._bar.end(summary))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except (OSError, OutputClosedError):
+            for terminal in self._terminals:
+                hush(terminal)
+
+
+def view() -> "Lines | Lasting":
     """Return the view that fits standard output."""
-    return Bar() if sys.stdout.isatty() else Lines()
+    return Lasting() if sys.stdout.isatty() else Lines()
 
 
 def say_summary(summary: "Summary") -> None:

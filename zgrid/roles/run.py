@@ -123,6 +123,10 @@ class Run:
     def __init__(self, settings: RunSettings, view: View, stack: ExitStack) -> None:
         self.settings = settings
         self.view = view
+        self.loop = Loop()
+        stack.callback(self.loop.close)
+        self.signals = Signals(self.loop.wake, hangup=True)
+        stack.callback(self.signals.restore)
         # With a module of its own the worker may know more filters than this process does.
         steps = parse_steps(settings.filter, checked=not settings.filter_module)
         advice = detector_advice() if is_detector_weak() and any(step.name == "faces" for step in steps) else None
@@ -143,10 +147,6 @@ class Run:
         sockets = stack.enter_context(_sockets())
         self.address = f"ipc://{sockets}/v"
         self.sink_address = f"ipc://{sockets}/s"
-        self.loop = Loop()
-        stack.callback(self.loop.close)
-        self.signals = Signals(self.loop.wake)
-        stack.callback(self.signals.restore)
         self.members: list[Member] = []
         stack.callback(self._end_all)
         for role, arguments in self._arguments().items():
