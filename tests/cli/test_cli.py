@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -439,3 +440,19 @@ def test_names_that_an_old_terminal_cannot_show():
     stream = io.TextIOWrapper(raw, encoding="ascii")
     output.say("Zoë \udce9", stream)
     assert raw.getvalue() == b"Zo\\xeb \\udce9\n"
+
+
+def test_ctrl_c_while_it_starts_is_quiet(tmp_path):
+    """Before any command has begun there is nothing to tell; afterwards Ctrl-C is Python's again."""
+    (tmp_path / "typer.py").write_text("import signal\nprint('here', flush=True)\nsignal.pause()\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen(
+        [sys.executable, "-m", "zgrid", "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as starting:  # fmt: skip
+        assert starting.stdout.readline() == "here\n"
+        starting.send_signal(signal.SIGINT)
+        assert (starting.wait(30), starting.stderr.read()) == (130, "")
+    asked = "import signal, zgrid.cli; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "True\n"

@@ -3,6 +3,9 @@
 # \b keeps the lines of a help text as they are.
 # ruff: noqa: D301
 
+from zgrid.cli import starting  # before all that takes its time: from here on Ctrl-C is quiet
+
+# isort: split
 import os
 import sys
 import traceback
@@ -129,3 +132,6 @@ def _complain(sentence: str) -> None:
         say(f"zgrid: {clean(sentence)}", sys.stderr)  # it may have come from another machine
     except (OutputClosedError, OutputRefusedError):
         return
+
+
+starting.over()
