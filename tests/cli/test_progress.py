@@ -25,9 +25,14 @@ shown.end(Summary(standing, 100, 5.0, Path("/out"), False, buried, unread, ["loo
 
 def on_a_terminal(columns: int = 100) -> str:
     """Return what a person at a terminal so wide sees, without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written(SHOWN, columns))
+
+
+def written(program: str, columns: int = 100) -> str:
+    """Return what a program writes to a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
-    process = subprocess.Popen([sys.executable, "-c", SHOWN], stdout=theirs, stderr=theirs, env=environment)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""
     while True:
@@ -38,7 +43,7 @@ def on_a_terminal(columns: int = 100) -> str:
         seen += part
     os.close(ours)
     assert process.wait(30) == 0, seen.decode()
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    return seen.decode()
 
 
 def test_bar_from_the_first_moment_to_the_last():
@@ -48,6 +53,17 @@ def test_bar_from_the_first_moment_to_the_last():
     assert "200 faces" in seen
     assert "20.0 images/s" in seen
     assert "done" in seen
+
+
+def test_a_run_that_fails_leaves_the_cursor(tmp_path):
+    """The bar hides the cursor; an error that ends the run gives it back."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.sqlite").write_bytes(b"no database" * 1000)
+    words = ["run", str(tmp_path), "--out", str(out), "--filter=null"]
+    seen = written(f"from zgrid.cli import status_of; assert status_of({words}) == 2")
+    assert "is damaged" in seen
+    assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l") > -1
 
 
 def test_a_narrow_terminal_has_all_numbers():

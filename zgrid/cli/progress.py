@@ -65,6 +65,9 @@ class Lines:
         """Say what it has come to."""
         say_summary(summary)
 
+    def close(self) -> None:
+        """There is nothing to take away."""
+
 
 class Bar:
     """A bar with images, faces, rate and the time left, for a person at a terminal."""
@@ -105,8 +108,14 @@ class Bar:
         """Draw the end, and say what it has come to."""
         if self._progress is not None:
             self.show(summary.standing)
-            self._progress.stop()
+            self.close()
         say_summary(summary)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, with its cursor. Safe to call twice."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
 
 
 class Lasting:
@@ -127,6 +136,10 @@ class Lasting:
     def end(self, summary: "Summary") -> None:
         """Draw the end, and say what it has come to."""
         self._try(lambda: self._bar.end(summary))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._try(self._bar.close)
 
     def _try(self, call: Callable[[], None]) -> None:
         try:

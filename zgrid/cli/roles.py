@@ -3,6 +3,8 @@
 # \b keeps the lines of a help text as they are.
 # ruff: noqa: PLC0415, D301
 
+from contextlib import closing
+
 from zgrid.cli.options import takes
 from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
 
@@ -25,7 +27,8 @@ def run(settings: RunSettings) -> int:
     from zgrid.cli.progress import view
     from zgrid.roles.run import run as role
 
-    return role(settings, view())
+    with closing(view()) as shown:
+        return role(settings, shown)
 
 
 @takes(VentilatorSettings)
