@@ -10,7 +10,7 @@ EXIT_OURS = 1
 EXIT_SETTINGS = 2
 """Wrong usage or settings, or a damaged file: trying again changes nothing."""
 EXIT_BURIED = 3
-"""Everything was settled, but something was buried and wants to be looked at."""
+"""Everything was settled, but something was buried, or could not be read by a run, and wants to be looked at."""
 EXIT_SIGNAL = 128
 """A run that was told to stop before everything was settled: this and the signal's number, as shells count it."""
 

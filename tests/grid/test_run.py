@@ -72,6 +72,18 @@ def test_run_with_buried_images_says_so(grid, tmp_path):
     assert re.search(r"buried: .*bad-00000.jpg: this will not do", said)
 
 
+def test_a_broken_image_that_was_replaced_is_buried_no_more(grid, tmp_path):
+    """What the file holds now is done, so nothing is left to be looked at."""
+    photographs.tiny(tmp_path / "in", 1)
+    photographs.tiny(tmp_path / "in", 1, "fail this will not do", name="bad")
+    assert grid.run(tmp_path / "in", filter=["marked"], filter_module=["filters_for_tests"]).wait() == 3
+    photographs.tiny(tmp_path / "in", 1, "picture 2000", name="bad")
+    run = grid.restart("run")
+    assert run.wait() == 0
+    assert "2 stored, 0 discarded, 0 buried" in run.popen.stdout.read()
+    assert grid.counts(places(grid)[0])[State.CANCELLED] == 1
+
+
 def test_what_is_buried_is_tried_again_when_that_is_asked(grid, tmp_path):
     """Once a cause is gone, another run leaves the buried as they are and names the option that does them."""
     photographs.tiny(tmp_path / "in", 1)
@@ -226,7 +238,7 @@ def test_a_short_run_tells_what_it_passed_over(grid, tmp_path):
     (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
     for new in ("1 new", "nothing new"):
         run = grid.run(tmp_path / "in", filter=["null"]) if new == "1 new" else grid.restart("run")
-        assert run.wait() == 0
+        assert run.wait() == 3
         said = run.popen.stdout.read()
         assert f"1 images, {new}" in said
         assert "1 files passed over: no images, 1 could not be read" in said

@@ -21,8 +21,8 @@ def run(settings: RunSettings) -> int:
     Example:
       zgrid run ~/Pictures holiday.zip --out faces
 
-    Ends with 0 when all is settled, 3 when something was buried, 130 when Ctrl-C (143 when SIGTERM, 129 when the
-    loss of its terminal) stopped it before, 2 for wrong usage or settings, 1 for a fault of ours.
+    Ends with 0 when all is settled, 3 when something was buried or could not be read, 130 when Ctrl-C (143 when
+    SIGTERM, 129 when the loss of its terminal) stopped it before, 2 for wrong usage or settings, 1 for a fault of ours.
     """
     from zgrid.cli.progress import view
     from zgrid.roles.run import run as role

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -171,6 +172,7 @@ class Run:
         for member in self.members:
             if member.process.returncode == EXIT_SETTINGS:
                 raise SettingsError(member.last_words())
+        self._close_replaced()
         counts = self._counts()
         self._count(counts)
         unread_why = self._passed_over()
@@ -180,11 +182,11 @@ class Run:
         self._note_other_chains()
         summary = Summary(self.standing, new, seconds, self.out, self.interrupted, *whys, self.notes)
         self.view.end(summary)
-        if self.status is not None:
+        if self.status not in (None, EXIT_OK, EXIT_BURIED):
             return self.status
         if self.standing.left or self.standing.scanning:  # interrupted: what is not settled goes on at the next run
-            return EXIT_SIGNAL + self.signals.first
-        return EXIT_BURIED if counts[State.BURIED] else EXIT_OK
+            return EXIT_SIGNAL + (self.signals.first or signal.SIGTERM)  # which somebody else told the ventilator
+        return EXIT_BURIED if counts[State.BURIED] or self.standing.unread else EXIT_OK
 
     def _arguments(self) -> dict[str, list[str]]:
         """Return the command line of each role."""
@@ -309,6 +311,19 @@ class Run:
         finally:
             ledger.close()
 
+    def _close_replaced(self) -> None:
+        """Cancel what is buried of files that were replaced since and are done: trying them again can mend nothing."""
+        ledger = Ledger(self.ledger)
+        try:
+            seqs, wall = [0], wall_ms()
+            while seqs := ledger.pick(State.BURIED, None, None, seqs[-1], RETRIED_AT_ONCE):
+                replaced = [seq for seq in seqs if _is_replaced(ledger, seq)]
+                ledger.close_by_hand(replaced, State.CANCELLED, wall, "the file was replaced, and is done")
+                ledger.record("cancelled", replaced, wall, note="the file was replaced, and is done")
+                ledger.commit()
+        finally:
+            ledger.close()
+
     def _note_lost(self) -> None:
         """Note what is not there any more though images were stored in it; the sink makes it anew, and empty."""
         for name in ("results.sqlite", "pictures"):
@@ -350,3 +365,10 @@ class Run:
             return [(found.uri, found.reason or "") for found in ledger.listed(State.BURIED, BURIED_SHOWN_MAX)]
         finally:
             ledger.close()
+
+
+def _is_replaced(ledger: Ledger, seq: int) -> bool:
+    """Whether a later version of a job's file is stored or discarded."""
+    job = ledger.find(str(seq))
+    newest = None if job is None else ledger.find(job.uri)
+    return newest is not None and newest.seq > seq and newest.state in (State.STORED, State.DISCARDED)
