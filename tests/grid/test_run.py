@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 from contextlib import ExitStack
 from pathlib import Path
@@ -176,13 +177,18 @@ def test_stopped_before_it_had_searched_says_so(grid):
     assert not grid.until_gone()
 
 
+@pytest.fixture
+def short_folder():
+    """Yield a folder whose path leaves room for the names of sockets, which that of a test does not always."""
+    with tempfile.TemporaryDirectory(prefix="zgrid-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("on_terminal", [False, True])
-def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, on_terminal):
+def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folder, on_terminal):
     """SIGHUP stops a run as Ctrl-C does, also where every further word to its terminal fails."""
     photographs.tiny(tmp_path / "in", 200)
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    grid.environment["TMPDIR"] = str(temporary)
+    grid.environment["TMPDIR"] = str(short_folder)
     settings = {"filter": ["marked:work_ms=30"], "filter_module": ["filters_for_tests"], "procs": 1}
     words = words_of({**settings, "out": grid.folder / "out"}, [tmp_path / "in"])
     ours, theirs = pty.openpty()
@@ -200,7 +206,7 @@ def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, on_terminal
     assert (run.returncode, complaints) == (129, "")
     assert on_terminal or f"stopped with {counts[State.READY]} images to go" in said
     assert not grid.until_gone()
-    assert not list(temporary.iterdir())
+    assert not list(short_folder.iterdir())
     assert len(grid.rows(database)) == counts[State.STORED]
     assert not query(ledger, "SELECT seq FROM jobs WHERE failures > 0")
 
