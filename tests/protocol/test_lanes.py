@@ -287,28 +287,36 @@ def test_a_withdrawn_job_that_cannot_be_read_leaves_the_lane() -> None:
     assert list(lane.sent) == [1]
 
 
-def out_of_reach(attempts_max: int | None) -> tuple[int, int]:
-    """Have a job's image out of reach for as long as it takes; return the pauses in ms, in all, and the failures."""
+def test_an_image_out_of_reach_is_looked_for_until_a_share_can_be_back() -> None:
+    """Minutes; then its job is buried. Who asks what the grid waits for is told meanwhile."""
     machine, _ = served(1, 1)
-    delivery, waited_ms = machine.delivery, 0
-    row = Row(2, bytes(16), "file:///2", 1, 0, 0, 0, 1, 0, attempts_max=attempts_max)
-    delivery.unreadable(1, delivery.lanes[1].sent[1], "the file is gone", 100.0, transient=False)
-    delivery.accepted([row], 100.0)
+    delivery, row, pauses_ms = machine.delivery, Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0), []
     while True:
-        effects = delivery.unreadable(1, delivery.lanes[1].sent[2], "its folder is gone", 100.0, transient=True)
+        effects = delivery.unreadable(1, delivery.lanes[1].sent[1], "its folder is gone", 100.0, transient=True)
         (end,) = [effect for effect in effects if isinstance(effect, Postpone | Bury)]
         if isinstance(end, Bury):
-            return waited_ms, end.failures
-        waited_ms += end.delay_ms
+            break
+        assert "1 images cannot be read for now and are looked for again: its folder is gone" in machine.waiting()
+        pauses_ms.append(end.delay_ms)
         delivery.accepted([row._replace(failures=end.failures)], 100.0)
+    assert len(pauses_ms) == UNREAD_TRIES_MAX - 1
+    assert 5 * 60_000 < sum(pauses_ms) < 15 * 60_000
+    assert not delivery.unread
 
 
-def test_an_image_out_of_reach_is_looked_for_until_a_share_can_be_back() -> None:
-    """Minutes, where a filter's own trouble has two pauses of seconds; a number that a job was put with bounds both."""
-    waited_ms, failures = out_of_reach(None)
-    assert 5 * 60_000 < waited_ms < 15 * 60_000
-    assert failures == UNREAD_TRIES_MAX
-    assert out_of_reach(2)[1] == 2
+def test_an_image_that_was_out_of_reach_has_all_its_attempts() -> None:
+    """No worker has had it meanwhile: one that dies with it now costs it the first attempt, and not its last."""
+    machine, _ = served(1, 1)
+    delivery = machine.delivery
+    for _ in range(UNREAD_TRIES_MAX - 1):
+        delivery.unreadable(1, delivery.lanes[1].sent[1], "its folder is gone", 100.0, transient=True)
+        delivery.accepted([Row(1, bytes(16), "file:///1", 1, 0, 0, 0, 1, 0)], 100.0)
+    delivery.lanes[1].singles.add(1)
+    effects = machine.lane_down(1, 200.0, "it died")
+    assert [effect.failures for effect in effects if isinstance(effect, Charge)] == [1]
+    assert not [effect for effect in effects if isinstance(effect, Bury)]
+    delivery.stored([1], 201.0)
+    assert not delivery.unread
 
 
 def test_a_beat_for_another_lane_is_answered_with_the_right_one() -> None:

@@ -56,3 +56,17 @@ def test_what_a_killed_process_left_is_taken_over(make, tmp_path):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     assert bind(make(zmq.ROUTER), f"ipc://{path}", "--bind") == f"ipc://{path}"
+
+
+def test_a_place_that_lets_in_others_only_is_taken(make, tmp_path, monkeypatch):
+    """Whose socket may not be connected to by this user is alive for all we know."""
+    address = f"ipc://{tmp_path}/v"
+    first = make(zmq.ROUTER)
+    bind(first, address, "--bind")
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)  # root may connect to any
+    with pytest.raises(SettingsError, match="is taken"):
+        bind(make(zmq.ROUTER), address, "--bind")

@@ -78,13 +78,16 @@ def test_changed_file_is_refused(tmp_path):
 
 
 def test_gone_is_permanent_but_an_absent_share_is_not(tmp_path):
-    """A missing file in a folder that is there is gone; where the folder is missing too, trying again may help."""
+    """A file that others are left beside is gone; with its folder missing or empty, trying again may help."""
+    (tmp_path / "other.jpg").touch()
     gone = refusal(path_to_uri(tmp_path / "a.jpg"))
     assert str(gone).endswith("a.jpg is gone")
     assert not gone.transient
-    away = refusal(path_to_uri(tmp_path / "share" / "a.jpg"))
-    assert "mounted on this machine" in str(away)
-    assert away.transient
+    (tmp_path / "mount").mkdir()
+    for folder in ("share", "mount"):
+        away = refusal(path_to_uri(tmp_path / folder / "a.jpg"))
+        assert "mounted on this machine" in str(away)
+        assert away.transient
 
 
 def test_what_is_not_a_file_is_refused(tmp_path):

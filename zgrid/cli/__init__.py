@@ -102,7 +102,8 @@ def status_of(arguments: Sequence[str]) -> int:
         _complain(str(error))
         return EXIT_SETTINGS if isinstance(error, SettingsError | DamagedError) else EXIT_OURS
     except Exception as error:  # noqa: BLE001 - the edge of the program: the last place that can say anything
-        return _unexpected((refusal() if isinstance(error, OSError) else None) or error)
+        of_output = isinstance(error, OSError) and error.filename is None
+        return _unexpected((refusal() if of_output else None) or error)
     return result if isinstance(result, int) else EXIT_OK
 
 

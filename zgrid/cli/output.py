@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -35,13 +36,19 @@ def refusal(stream: IO[str] | None = None) -> Exception | None:
         stream.write("\n")
         stream.flush()
     except OSError as error:
+        # A terminal that is gone says EIO, as a disk that fails.
+        gone = error.errno == errno.EPIPE or (error.errno == errno.EIO and _is_device(stream))
         hush(stream)
-        if error.errno in (errno.EPIPE, errno.EIO):
+        if gone:
             return OutputClosedError()
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
         name = "standard error" if stream is sys.stderr else "standard output"
         return OutputRefusedError(f"{name} cannot be written: {why}")
     return None
+
+
+def _is_device(stream: IO[str]) -> bool:
+    return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
 
 
 def say(text: str = "", stream: IO[str] | None = None) -> None:

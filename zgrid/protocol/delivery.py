@@ -29,7 +29,7 @@ from zgrid.protocol.limits import BATCH_JOBS_MAX
 from zgrid.protocol.liveness import FROZEN_S
 from zgrid.protocol.messages import Code, Outcomes
 from zgrid.protocol.moves import CAN_FINISH, MOVES, Change
-from zgrid.protocol.retry import given_back, retry_delay_ms, tries_max
+from zgrid.protocol.retry import Unread, given_back, retry_delay_ms
 from zgrid.protocol.survivors import NOTICED_S, Charged, Departed
 from zgrid.protocol.window import START, Place, Row, Window
 
@@ -46,6 +46,7 @@ class Delivery:
         self.late: Counter[str] = Counter()
         self.finished: list[dict[int, Job]] = [{} for _ in range(sinks)]
         self.reviews = Reviews()
+        self.unread = Unread()
         self._asked_at = 0.0
         self._sink_since = [0.0] * sinks
         self._ticked_at: float | None = None
@@ -223,8 +224,13 @@ class Delivery:
         self._paced(lane, 0, 0.0, head, now)
         effects: list[Effect] = []
         if job.lane == lane_id and job.state is SENT:
-            code = Code.TROUBLED if transient else Code.FAILED
-            self._not_finished([(job, code, {"reason": reason, "source": True})], lane, effects)
+            tries = self.unread.tried(job.seq, reason) if transient else None
+            if tries is None:
+                self._not_finished([(job, Code.FAILED, {"reason": reason})], lane, effects)
+            else:
+                self._close(job, Change.POSTPONE)
+                evidence = lane.evidence(job, {"reason": reason})
+                effects.append(Postpone(job.seq, job.failures, retry_delay_ms(tries, job.key), reason, evidence))
         return effects + self.dispatch(now, [lane])
 
     def touched(
@@ -241,6 +247,7 @@ class Delivery:
         """A sink has these on disk. The first committed result wins, whoever made it."""
         relieved: dict[int, Lane] = {}
         jobs = self.window.drop(seqs, stored=True)
+        self.unread.forget(seqs)
         if len(jobs) < len(seqs):
             self.late["ack"] += len(seqs) - len(jobs)
         lanes, waiting, sinks = self.lanes, self.finished, len(self.finished)
@@ -386,7 +393,7 @@ class Delivery:
             self._close(job, Change.BURY)
             effects.append(Bury(job.seq, job.failures, reason, evidence))
             return False
-        if code == Code.TROUBLED and job.failures + 1 < tries_max(job, self.terms.attempts_max, why):
+        if code == Code.TROUBLED and job.failures + 1 < self._attempts_max(job):
             job.failures += 1
             self._close(job, Change.POSTPONE)
             effects.append(Postpone(job.seq, job.failures, retry_delay_ms(job.failures, job.key), reason, evidence))
@@ -413,6 +420,8 @@ class Delivery:
         assert state is not None, (job.state, change)
         self.window.drop((job.seq,))
         job.state = state
+        if state is not State.DELAYED:
+            self.unread.forget((job.seq,))
 
     def _paced(self, lane: Lane, jobs: int, work_ms: float, head: int, now: float) -> None:
         lane.done += jobs

@@ -33,6 +33,9 @@ STOP_S_MAX = 30.0
 
 SETTLED = (State.STORED, State.DISCARDED, State.BURIED)
 
+SINK_S_MAX = 60.0
+"""How long a run with nothing new waits for its sink to answer once: on a busy machine it takes seconds to start."""
+
 BURIED_SHOWN_MAX = 10
 
 RETRIED_AT_ONCE = 10_000
@@ -220,6 +223,10 @@ class Run:
             self.status = statuses["ventilator"]
             self.standing.scanning = False
             if self.sink_began:  # else it may be one that cannot, which nobody has noticed who had nothing for it
+                self.loop.stop()
+                return
+            if clock_now() - self.began > SINK_S_MAX:
+                self.error = ZGridError(f"the sink does not answer: see {self.out / 'logs' / 'sink.jsonl'}")
                 self.loop.stop()
                 return
         self._ask()

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from zgrid import __version__
-from zgrid.errors import EXIT_OK, FullError, StoreError
+from zgrid.errors import EXIT_OK, DamagedError, FullError, StoreError
 from zgrid.log import Event, configure
 from zgrid.metrics.family import SINK
 from zgrid.protocol import intake as fx
@@ -182,19 +182,16 @@ class SinkRole:
                 new, known = done.value
                 self.rate.add(new, now)
                 self._do(self.machine.stored(known, now))
-            elif isinstance(done.error, StoreError):
+            elif _may_pass(done.error):
                 self._failing = done.error
                 self._do(self.machine.store_failed(str(done.error), now))
             else:
                 raise done.error
-        elif isinstance(done.token, fx.Lookup):
-            if isinstance(done.error, StoreError):
-                return  # the ventilator asks again
-            if done.error is not None:
+        elif done.error is not None:
+            if not _may_pass(done.error):
                 raise done.error
+        elif isinstance(done.token, fx.Lookup):  # of one that failed the ventilator asks again
             self._do(self.machine.looked_up(done.token, done.value))
-        elif done.error is not None and not isinstance(done.error, StoreError):
-            raise done.error
 
     def _tick(self) -> None:
         self._do(self.machine.tick(clock_now()))
@@ -307,3 +304,8 @@ class SinkRole:
             "door": self.porter.counts(),
             "waiting": [] if self._failing is None else [f"results wait to be stored: {self._failing}"],
         }
+
+
+def _may_pass(error: BaseException) -> TypeGuard[StoreError]:
+    """Whether trying again may help: not where the database is damaged."""
+    return isinstance(error, StoreError) and not isinstance(error, DamagedError)

@@ -161,6 +161,15 @@ def _fill(handle: int, room: memoryview) -> memoryview | None:
     return room if count == len(room) else None
 
 
+def _is_empty(folder: bytes) -> bool:
+    """Whether a folder holds nothing, as a place does where nothing is mounted; one that may not be read does not."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
 def _refuse(uri: str, path: bytes, error: OSError, roots: Roots | None) -> NoReturn:
     """Raise the SourceError that says what ``error`` means for the image.
 
@@ -170,11 +179,11 @@ def _refuse(uri: str, path: bytes, error: OSError, roots: Roots | None) -> NoRet
         raise SourceError(f"{uri} cannot be read, the archive is damaged: {error}") from None
     if error.errno == errno.ENOENT:
         folder = os.path.dirname(path)
-        if os.path.isdir(folder):
+        if os.path.isdir(folder) and not _is_empty(folder):
             raise SourceError(f"{uri} is gone") from None
         missing = path_to_uri(folder)
         raise SourceError(
-            f"{uri} is gone with its folder {missing}: is it mounted on this machine?", transient=True
+            f"{uri} is gone with all of its folder {missing}: is it mounted on this machine?", transient=True
         ) from None
     reason = error.strerror or str(error)
     forbidden = roots is not None and error.errno in _FORBIDDEN

@@ -109,10 +109,10 @@ def _check_place(address: str, what: str) -> None:
         probe.setblocking(False)
         try:
             probe.connect(str(path))
-        except BlockingIOError:
-            pass  # somebody is there, and has much to accept
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # left behind by a process that was killed, or just gone
         except OSError:
-            return  # left behind by a process that was killed
+            pass  # somebody is there and has much to accept, or lets in others only
     raise SettingsError(f"{address} is taken: is another zgrid running there? Give {what} another path")
 
 
