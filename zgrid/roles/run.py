@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,8 +39,8 @@ SINK_S_MAX = 60.0
 
 BURIED_SHOWN_MAX = 10
 
-RETRIED_AT_ONCE = 10_000
-"""How many buried jobs are made ready in one commit."""
+BURIED_AT_ONCE = 10_000
+"""How many buried jobs are changed in one commit."""
 
 SOCKETS_BYTES_MAX = 92
 """The name of a Unix socket has room for 107 bytes, and lanes have longer ones than those of their ventilator."""
@@ -300,36 +301,26 @@ class Run:
 
         That the disk has no room for it is better said here than by a ventilator, whose log is on the same disk.
         """
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             return {**dict.fromkeys(State, 0), **ledger.counts()}
-        finally:
-            ledger.close()
 
     def _retry_buried(self) -> None:
         """Make everything ready that is buried, with all its attempts, before a ventilator has the ledger."""
-        ledger = Ledger(self.ledger)
-        try:
-            seqs, wall = [0], wall_ms()
-            while seqs := ledger.pick(State.BURIED, None, None, seqs[-1], RETRIED_AT_ONCE):
-                ledger.kick(seqs, wall)
-                ledger.record("kicked", seqs, wall, note="--retry-buried")
+        with closing(Ledger(self.ledger)) as ledger:
+            for seqs in _buried_in(ledger):
+                ledger.kick(seqs, wall_ms())
+                ledger.record("kicked", seqs, wall_ms(), note="--retry-buried")
                 ledger.commit()
-        finally:
-            ledger.close()
 
     def _close_replaced(self) -> None:
         """Cancel what is buried of files that were replaced since and are done: trying them again can mend nothing."""
-        ledger = Ledger(self.ledger)
-        try:
-            seqs, wall = [0], wall_ms()
-            while seqs := ledger.pick(State.BURIED, None, None, seqs[-1], RETRIED_AT_ONCE):
-                replaced = [seq for seq in seqs if _is_replaced(ledger, seq)]
-                ledger.close_by_hand(replaced, State.CANCELLED, wall, "the file was replaced, and is done")
-                ledger.record("cancelled", replaced, wall, note="the file was replaced, and is done")
-                ledger.commit()
-        finally:
-            ledger.close()
+        why = "the file was replaced, and is done"
+        with closing(Ledger(self.ledger)) as ledger:
+            for seqs in _buried_in(ledger):
+                if replaced := [seq for seq in seqs if _is_replaced(ledger, seq)]:
+                    ledger.close_by_hand(replaced, State.CANCELLED, wall_ms(), why)
+                    ledger.record("cancelled", replaced, wall_ms(), note=why)
+                    ledger.commit()
 
     def _note_lost(self) -> None:
         """Note what is not there any more though images were stored in it; the sink makes it anew, and empty."""
@@ -341,11 +332,8 @@ class Run:
 
     def _note_other_chains(self) -> None:
         """Note how many images were settled with other filters than those of this run: they are not done again."""
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             texts, counts = ledger.chain_texts(), ledger.chain_counts()
-        finally:
-            ledger.close()
         settled = {texts[chain]: sum(by_state.get(state, 0) for state in SETTLED) for chain, by_state in counts.items()}
         others = {text: number for text, number in settled.items() if number and text != self.chain}
         if others:
@@ -356,22 +344,23 @@ class Run:
         """Take what the search passed over from the ledger, where it was ended; return why some could not be read."""
         if self.interrupted:
             return []
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             found = ledger.recall(SCAN) or {}
-        finally:
-            ledger.close()
         self.standing.passed_over, self.standing.unread = found.get("passed_over", 0), found.get("unread", 0)
         return [(uri, reason) for uri, reason in found.get("unread_first", [])]
 
     def _buried(self) -> list[tuple[str, str]]:
         if not self.standing.buried:
             return []
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             return [(found.uri, found.reason or "") for found in ledger.listed(State.BURIED, BURIED_SHOWN_MAX)]
-        finally:
-            ledger.close()
+
+
+def _buried_in(ledger: Ledger) -> Iterator[list[int]]:
+    """Yield the numbers of what is buried, so many at a time as one commit takes."""
+    seqs = [0]
+    while seqs := ledger.pick(State.BURIED, None, None, seqs[-1], BURIED_AT_ONCE):
+        yield seqs
 
 
 def _is_replaced(ledger: Ledger, seq: int) -> bool:
