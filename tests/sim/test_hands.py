@@ -2,6 +2,8 @@
 
 import pytest
 from grid import Grid
+from sink_process import SinkProcess
+from ventilator_process import VentilatorProcess
 
 from zgrid.protocol.job import State
 from zgrid.store.rows import JobTerms
@@ -26,6 +28,17 @@ def test_a_row_at_the_sink_outlives_a_cancel() -> None:
     grid.settle()
 
 
+def with_one_on_its_way() -> tuple[Grid, SinkProcess, VentilatorProcess]:
+    """Return a grid whose one job is finished, and its result on the way to a slow sink."""
+    grid = Grid(4)
+    sink = grid.add_sink(store_s=0.5)
+    ventilator = grid.add_ventilator({"keep": 1})
+    grid.add_worker()
+    grid.start()
+    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    return grid, sink, ventilator
+
+
 @pytest.mark.parametrize(
     ("ahead_ms", "jump_ms"),
     [(0, 0), (0, 3_600_000), (0, -3_600_000), (-3_600_000, 10_800_000)],
@@ -36,12 +49,7 @@ def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(ahead_ms: int, ju
 
     A moment is one of true time, also where somebody sets the clock that dates it.
     """
-    grid = Grid(4)
-    sink = grid.add_sink(store_s=0.5)
-    ventilator = grid.add_ventilator({"keep": 1})
-    grid.add_worker()
-    grid.start()
-    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    grid, sink, ventilator = with_one_on_its_way()
     ventilator.set_ms += ahead_ms
     ventilator.call(ventilator.life, ventilator.hands.change, "bury", [1])
     control = ventilator.sinks[0]
@@ -56,12 +64,7 @@ def test_a_row_outlives_a_burial_though_the_word_of_it_is_lost(ahead_ms: int, ju
 
 def test_a_row_outlives_a_restart_with_another_clock_though_the_first_question_is_lost() -> None:
     """Buried an hour ago by its date, though it was just now: the sink is asked until its answer comes."""
-    grid = Grid(4)
-    sink = grid.add_sink(store_s=0.5)
-    ventilator = grid.add_ventilator({"keep": 1})
-    grid.add_worker()
-    grid.start()
-    grid.run_until(lambda: bool(ventilator.machine.delivery.finished[0]))
+    grid, sink, ventilator = with_one_on_its_way()
     ventilator.call(ventilator.life, ventilator.hands.change, "bury", [1])
     grid.run_until(lambda: ventilator.ledger.counts()[State.BURIED] == 1 and ventilator.disk.idle)
     ventilator.crash()
