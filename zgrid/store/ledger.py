@@ -19,7 +19,7 @@ from zgrid.store import opening, sqlite, statements
 from zgrid.store.history import Diary
 from zgrid.store.lock import FileLock
 from zgrid.store.questions import Questions
-from zgrid.store.rows import PLAIN_TERMS, Happening, JobLedger, JobTerms, Placed, Tally, plain_json
+from zgrid.store.rows import PLAIN_TERMS, Happening, JobLedger, JobTerms, Placed, Tally, plain_json, rows_next
 from zgrid.store.spool import put_offer
 from zgrid.store.sums import Sums
 from zgrid.store.trouble import explained
@@ -362,10 +362,12 @@ class Ledger(Questions, JobLedger):
         Those numbered above ``durable_seq`` are not on disk yet.
         """
         with self._reading():
-            rows = self._db.execute(statements.NEXT_OPEN, (chain, *after, limit)).fetchall()
+            found = self._db.execute(statements.NEXT_OPEN, (chain, *after, limit)).fetchall()
+            rows = rows_next(found, chain, after[0])
             if len(rows) < limit:
-                rows += self._db.execute(statements.NEXT_PRIORITY, (chain, after[0], limit - len(rows))).fetchall()
-        return list(map(Row._make, rows))
+                found = self._db.execute(statements.NEXT_PRIORITY, (chain, after[0], limit - len(rows))).fetchall()
+                rows += map(Row._make, found)
+        return rows
 
     def aside(self, since_ms: int, limit: int) -> list[tuple[int, bytes]]:
         """Return (seq, key) of up to ``limit`` jobs that were buried or cancelled since then, the latest first."""

@@ -5,11 +5,14 @@ Open jobs are given as ``zgrid.protocol.window.Row``.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from os import fsencode
 from os.path import abspath
 from typing import Any, NamedTuple, Protocol, TypedDict
 from urllib.parse import quote_from_bytes
+
+import orjson
 
 from zgrid.protocol.job import Offer, State
 from zgrid.protocol.window import Row
@@ -117,6 +120,25 @@ def named(job: str) -> Named:
 def plain_json(detail: Mapping[str, Any]) -> str:
     """Return plain data as JSON; bytes become hexadecimal, and what JSON cannot hold becomes its text."""
     return json.dumps(detail, default=lambda item: item.hex() if isinstance(item, bytes) else str(item), skipkeys=True)
+
+
+_row = partial(tuple.__new__, Row)
+"""Makes a row of a tuple in half of the time that its class takes."""
+
+
+def rows_next(found: Iterable[tuple[Any, ...]], chain: int, priority: int) -> list[Row]:
+    """Return the rows that ``statements.NEXT_OPEN`` has found."""
+    return [
+        _row((seq, key, uri, size, mtime_ns, priority, 0, chain, accepted_ms, None, None, 0))
+        if own is None
+        else _own(Row(seq, key, uri, size, mtime_ns, priority, 0, chain, accepted_ms), own)
+        for seq, key, uri, size, mtime_ns, accepted_ms, own in found
+    ]
+
+
+def _own(row: Row, own: str) -> Row:
+    failures, ttr_ms, attempts_max, spent = orjson.loads(own)
+    return row._replace(failures=failures, ttr_ms=ttr_ms, attempts_max=attempts_max, spent=spent)
 
 
 class JobLedger(Protocol):

@@ -72,8 +72,15 @@ NEXT_DUE = "SELECT min(due_ms) FROM jobs WHERE state = 1"
 
 FIRST_DUE = "SELECT seq FROM jobs WHERE state = 1 ORDER BY due_ms LIMIT 1"
 
-NEXT_OPEN = f"SELECT {_ROW} FROM jobs WHERE state = 0 AND chain = ? AND priority = ? AND seq > ? ORDER BY seq LIMIT ?"
-"""What is behind a place in its own priority. Asked as (priority, seq) > (?, ?), SQLite reads the whole priority."""
+NEXT_OPEN = """
+    SELECT seq, key, uri, size, mtime_ns, accepted_ms,
+           CASE WHEN failures OR spent OR ttr_ms IS NOT NULL OR attempts_max IS NOT NULL
+           THEN json_array(failures, ttr_ms, attempts_max, spent) END
+    FROM jobs WHERE state = 0 AND chain = ? AND priority = ? AND seq > ? ORDER BY seq LIMIT ?"""
+"""What is behind a place in its own priority. Asked as (priority, seq) > (?, ?), SQLite reads the whole priority.
+
+Of most jobs the last column is NULL: each column that is fetched takes as long as SQLite's lock, which it takes twice.
+"""
 
 ASIDE = "SELECT seq, key FROM jobs WHERE state IN (4, 5) AND settled_ms >= ? ORDER BY settled_ms DESC LIMIT ?"
 
