@@ -138,7 +138,7 @@ class Log:
         assert event in EVENTS, f"{event} is not in the vocabulary of zgrid.log.Event"
         start = _dump({"time": _now(), "level": "info", "event": event, **self._fields})[:-1] + b","
         if rows:
-            self._out.write_bytes(_json_lines(start, rows))
+            self._out.write_bytes(_json_lines(start, rows), len(rows))
 
 
 class Output:
@@ -160,14 +160,13 @@ class Output:
 
     def write(self, text: str) -> None:
         """Write whole lines of text."""
-        self.write_bytes(text.encode("utf-8", "backslashreplace"))
+        self.write_bytes(text.encode("utf-8", "backslashreplace"), text.count("\n"))
 
     def flush(self) -> None:
         """Do nothing: a write is on its way when ``write`` returns."""
 
-    def write_bytes(self, text: bytes) -> None:
-        """Write whole lines, past Python's buffers, so that a full disk cannot leave half of them for later."""
-        lost = text.count(b"\n")
+    def write_bytes(self, text: bytes, lines: int) -> None:
+        """Write so many whole lines, past Python's buffers, so that a full disk cannot leave half of them for later."""
         if self._lost:
             told = {"time": _now(), "level": "warning", "event": Event.LOG_LOST, **self._fields, "lines": self._lost}
             text = (b"\n" if self._is_torn else b"") + _dump(told) + b"\n" + text
@@ -179,7 +178,7 @@ class Output:
                 while rest:
                     rest = rest[os.write(self._handle, rest) :]
         except (OSError, ValueError):
-            self._lost += lost
+            self._lost += lines
             self._is_torn = len(rest) < len(text)
         else:
             self._lost = 0
@@ -240,9 +239,9 @@ def _json_lines(start: bytes, rows: Sequence[Mapping[str, object]]) -> bytes:
     with suppress(orjson.JSONEncodeError):
         # All rows at once take half the time; they are cut apart where each begins with the first one's first field.
         seam = b"},{" + orjson.dumps(next(iter(rows[0]))) + b":"
-        text = orjson.dumps(rows, _unknown)[2:-1]
-        if text.count(seam) == len(rows) - 1:  # else there is one within a row, too
-            return start + text.replace(seam, b"}\n" + start + seam[3:]) + b"\n"
+        texts = orjson.dumps(rows, _unknown)[2:-1].split(seam)
+        if len(texts) == len(rows):  # else there is one within a row, too
+            return start + (b"}\n" + start + seam[3:]).join(texts) + b"\n"
     return b"".join(start + _dump(row)[1:] + b"\n" for row in rows)
 
 

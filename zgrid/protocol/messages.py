@@ -292,7 +292,7 @@ class Results(Message):
             return "there are no jobs in it"
         if len(self.keys) != len(self.seqs) * KEY_BYTES:
             return f"keys has {len(self.keys)} bytes for {len(self.seqs)} jobs"
-        if sorted(index for index in self.pictures if index >= 0) != list(range(len(self.images))):
+        if sorted([index for index in self.pictures if index >= 0]) != list(range(len(self.images))):
             return f"pictures do not name each of the {len(self.images)} frames once"
         columns = ("attempts", "uris", "sizes", "waits", "reads", "works", "widths", "heights", "formats", "digests")
         return _uneven(self, (*columns, "notes", "media", "pictures"))

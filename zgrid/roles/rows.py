@@ -1,5 +1,6 @@
 """Results as they come over the wire, made into the rows, faces and pictures that the store keeps, and log lines."""
 
+import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import repeat
@@ -11,6 +12,8 @@ from zgrid.protocol.job import KEY_BYTES
 from zgrid.protocol.messages import Results
 from zgrid.store.sink_store import Result
 from zgrid.store.tables import ImageRow, Sheet, face_rows
+
+_KEY = struct.Struct(f"{KEY_BYTES}s")
 
 
 def is_plain(message: Results) -> bool:
@@ -31,7 +34,7 @@ def sheet_of(message: Results, wall_ms: int) -> Sheet:
         "chain": message.chain, "chain_version": message.chain_version, "worker": message.worker,
         "ledger": message.ledger, "stored_at": _stored_at(wall_ms),
     }  # fmt: skip
-    return Sheet(common, {name: values for name, values in own.items() if values.count(None) < jobs})
+    return Sheet(common, {name: own[name] for name in own if own[name][0] is not None or own[name].count(None) < jobs})
 
 
 def rows_of(message: Results, wall_ms: int) -> list[ImageRow]:
@@ -65,8 +68,7 @@ def lines_of(rows: Iterable[ImageRow], faces: Iterable[int]) -> list[dict[str, A
 
 def plain_lines_of(message: Results) -> list[dict[str, Any]]:
     """Return what the log says of each job of a plain message."""
-    keys, chars = message.keys.hex(), 2 * KEY_BYTES
-    names = [keys[at : at + chars] for at in range(0, len(keys), chars)]
+    names = map(bytes.hex, _keys(message))
     worker, faces = repeat(message.worker), repeat(0)
     return _lines(
         zip(message.seqs, message.uris, worker, message.attempts, faces, message.waits, message.works, names)  # noqa: B905
@@ -86,8 +88,7 @@ def _lines(jobs: Iterable[tuple[int, str, str, int, int, float, float, str]]) ->
 
 
 def _keys(message: Results) -> list[bytes]:
-    keys = message.keys
-    return [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
+    return [key for (key,) in _KEY.iter_unpack(message.keys)]
 
 
 def _stored_at(wall_ms: int) -> str:
