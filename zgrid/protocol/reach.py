@@ -1,6 +1,7 @@
 """Which images a worker reads itself: by the places that it says it may read from, as file: URIs."""
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 _ARCHIVES = ("zip:", "tar:")
 
@@ -17,8 +18,7 @@ class Reach:
 
     def holds(self, uris: Iterable[str]) -> bool:
         """Whether each of these is surely in here: files below one of the places."""
-        below = self._below
-        return bool(below) and all(uri.startswith(below) for uri in uris)
+        return bool(self._below) and all(map(str.startswith, uris, repeat(self._below)))
 
     def __contains__(self, uri: str) -> bool:
         """Whether the image named by ``uri``, or the archive that it is in, is at or below one of the places."""

@@ -132,7 +132,8 @@ class Loader:
             return
         reach = self._reach(batch.lane)
         # Nearly always all are by reference: to look at all at once takes a third of the time.
-        if reach.holds(job.uri for job in batch.jobs) and not any(job.unread or job.failures for job in batch.jobs):
+        odd = [job for job in batch.jobs if job.unread or job.failures]
+        if not odd and reach.holds([job.uri for job in batch.jobs]):
             yield _Part(batch, inline=False)
             return
 
