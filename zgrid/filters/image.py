@@ -23,22 +23,27 @@ class Image:
 
     __slots__ = ("_data", "_digest", "_header", "_read", "notes", "pixels_max", "touched", "uri")
 
-    def __init__(self, uri: str, data: bytes | memoryview, *, pixels_max: int = PIXELS_MAX) -> None:
+    def __init__(
+        self,
+        uri: str,
+        data: bytes | memoryview | None,
+        read: Callable[[], bytes] | None = None,
+        *,
+        pixels_max: int = PIXELS_MAX,
+    ) -> None:
         self.uri = uri
         self.pixels_max = pixels_max
         self.notes: dict[str, Any] = {}
         self.touched = False
-        self._data: bytes | memoryview | None = data
-        self._read: Callable[[], bytes] | None = None
+        self._data = data
+        self._read = read
         self._header: Header | None = None
         self._digest: bytes | None = None
 
     @classmethod
     def lazy(cls, uri: str, read: Callable[[], bytes], *, pixels_max: int = PIXELS_MAX) -> "Image":
         """Return an image by reference: ``read`` is called once, when something first asks for the data."""
-        image = cls(uri, b"", pixels_max=pixels_max)
-        image._data, image._read = None, read
-        return image
+        return cls(uri, None, read, pixels_max=pixels_max)
 
     @property
     def data(self) -> bytes | memoryview:

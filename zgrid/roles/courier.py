@@ -23,6 +23,8 @@ class Courier:
 
     The thread of the jobs sends what is due after each job. While it is in a job, one thread more sends what the jobs
     before have left: a filter that takes a minute must not keep the results of those that took a millisecond.
+
+    ``due_at``: after a job that ended then or later, by perf_counter, the thread of the jobs is to ``flush``.
     """
 
     def __init__(self, link: socket.socket) -> None:
@@ -31,6 +33,7 @@ class Courier:
         self._lock = threading.Lock()
         self._busy = threading.Event()
         self._sent_at = 0.0
+        self.due_at = 0.0
 
     def start(self) -> None:
         """Start the thread that looks after results while a job runs; it ends with the process."""
@@ -56,11 +59,8 @@ class Courier:
         """Add one result."""
         with self._lock:
             self._report.add(row, read_ms, work_ms)
-
-    def flush_due(self, now: float) -> None:
-        """Send the results if the last ones went long enough ago, or if there are many; ``now``: perf_counter's."""
-        if now - self._sent_at >= FLUSH_S or self._report.size_bytes >= FLUSH_BYTES:
-            self.flush()
+            if self._report.size_bytes >= FLUSH_BYTES:
+                self.due_at = 0.0
 
     def flush(self) -> None:
         """Send what there is. Raises OSError when the agent is gone, MemoryError with nothing sent and nothing lost."""
@@ -68,6 +68,7 @@ class Courier:
             if self._report:
                 _send(self._link, self._report.take())
                 self._sent_at = time.perf_counter()
+                self.due_at = self._sent_at + FLUSH_S
 
     def send(self, message: bytes) -> None:
         """Send a message that is no result; raises OSError when the agent is gone."""

@@ -130,16 +130,19 @@ class Sandbox:
 
 
 class CpuLimit:
-    """Keeps a bound on the processor time of this process: so much from each image on, or from a sign of life."""
+    """Keeps a bound on the processor time of this process: so much from each image on, or from a sign of life.
+
+    Before ``due_at``, in seconds of the clock that ``renew`` is told, to renew it changes nothing.
+    """
 
     def __init__(self, cpu_ms: int | None) -> None:
         self._seconds = -(-cpu_ms // 1000) if cpu_ms else None
-        self._at = float("-inf")
+        self.due_at = float("inf" if self._seconds is None else "-inf")
 
     def renew(self, now: float) -> None:
-        """Begin anew, at ``now`` in seconds of any clock; more often than once a second changes nothing."""
-        if self._seconds is not None and now - self._at >= CPU_AGAIN_S:
-            self._at = now
+        """Begin anew, at ``now``; more often than once a second changes nothing."""
+        if self._seconds is not None and now >= self.due_at:
+            self.due_at = now + CPU_AGAIN_S
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             used = resource.getrusage(resource.RUSAGE_SELF)
             limit = int(used.ru_utime + used.ru_stime + CPU_AGAIN_S) + 1 + self._seconds
