@@ -1,5 +1,6 @@
 """Images on their way to lanes: from files and from the ledger, in each lane's order, inline or by reference."""
 
+import gc
 import io
 import os
 import select
@@ -131,6 +132,12 @@ def test_slow_sources_are_read_several_at_once(depot, tmp_path):
     assert any(thread.name.startswith("slow-loader") for thread in threading.enumerate())
     assert [part.jobs[0] for part in parts if part.lane == 1] == jobs[0::2]
     assert [part.jobs[0] for part in parts if part.lane == 2] == jobs[1::2]
+    loader.close()
+    for thread in threading.enumerate():
+        if "loader" in thread.name:
+            thread.join(20)
+            assert not thread.is_alive()
+    gc.collect()  # what they have left open is found now, and not in whichever test comes next
 
 
 def test_crowded_machine_is_no_slow_disk():
