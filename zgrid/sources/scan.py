@@ -5,7 +5,7 @@ and all, since a worker that reads by reference may know the pictures only by th
 """
 
 # Paths are bytes here, which pathlib has not, and its objects cost more than the system calls.
-# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH114, PTH116, PTH118, PTH120, PTH121, PTH207
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH116, PTH118, PTH120, PTH121, PTH207
 
 import glob
 import os
@@ -153,18 +153,21 @@ class _Scan:
     def _any(self, path: bytes) -> Iterator[Offer | Passed]:
         """Scan a path of which nothing is known yet."""
         try:
-            found = os.stat(path)
+            found = os.lstat(path)
+            is_link = stat.S_ISLNK(found.st_mode)
+            if is_link:
+                found = os.stat(path)
         except (OSError, ValueError) as error:
             yield Passed(path_to_uri(path), _reason(error), unread=True)
             return
         if stat.S_ISDIR(found.st_mode):
             yield from self._walk(path)
-        elif self._is_new(path, found):
+        elif self._is_new(path, found, is_link=is_link):
             yield from self._file(path, path_to_uri(path), None)
 
-    def _is_new(self, path: bytes, found: os.stat_result) -> bool:
+    def _is_new(self, path: bytes, found: os.stat_result, *, is_link: bool) -> bool:
         """Tell whether a file met by itself was not offered before, and will not be by the walk of its folder."""
-        real = os.path.realpath(path) if os.path.islink(path) else path
+        real = os.path.realpath(path) if is_link else path
         folder = os.path.dirname(real)
         if self._parent[0] != folder:
             try:
@@ -234,7 +237,7 @@ class _Scan:
             folders.append(path)
         elif not stat.S_ISREG(found.st_mode):
             yield Passed(path_to_uri(path), "is not a file")
-        elif self._is_new(path, found):
+        elif self._is_new(path, found, is_link=True):
             yield from self._file(path, path_to_uri(path), None)
 
     def _file(self, path: bytes, uri: str, seen: set[int] | None) -> Iterator[Offer | Passed]:
