@@ -113,12 +113,12 @@ def inline(bench: Bench, name: str, size_kb: int, count: int) -> Iterator[Figure
 
 def inline_small(bench: Bench) -> Iterator[Figure]:
     """Null filter, images of 100 KB in the messages, and the largest process."""
-    yield from inline(bench, "inline", 100, max(1000, 3 * bench.options.jobs // 10))
+    yield from inline(bench, "inline", 100, max(1000, 3 * bench.options.jobs // 20))
 
 
 def inline_large(bench: Bench) -> Iterator[Figure]:
     """The same with images of 1 MB."""
-    yield from inline(bench, "inline-large", 1000, max(500, 3 * bench.options.jobs // 100))
+    yield from inline(bench, "inline-large", 1000, max(500, 3 * bench.options.jobs // 200))
 
 
 def chain(bench: Bench) -> Iterator[Figure]:

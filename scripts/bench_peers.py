@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,8 @@ class Peer:
     """Returns the command of its server, which listens at a port and keeps what it keeps in a folder."""
     debian: str = ""
     goal: Goal | None = None
+    queued: bool = False
+    """Whether its program can put every job before any is done."""
 
 
 def beanstalkd(sync_ms: int) -> Callable[[int, Path], list[str]]:
@@ -79,9 +81,9 @@ def redis(port: int, folder: Path) -> list[str]:
 
 PEERS = (
     Peer("beanstalkd", "with_beanstalkd.py", ("greenstalk>=2.1",), f"its log, synced every 50 ms; {ROWS}",
-         beanstalkd(50), "beanstalkd", Goal(40.0)),
+         beanstalkd(50), "beanstalkd", Goal(40.0), queued=True),
     Peer("beanstalkd -f 0", "with_beanstalkd.py", ("greenstalk>=2.1",), f"its log, synced each time; {ROWS}",
-         beanstalkd(0), "beanstalkd"),
+         beanstalkd(0), "beanstalkd", queued=True),
     Peer("Celery + Redis", "with_celery.py", ("celery[redis]>=5.5",), f"Redis's log, synced every second; {ROWS}",
          redis, "redis-server"),
     Peer("Dramatiq + Redis", "with_dramatiq.py", ("dramatiq[redis]>=2.0",), f"Redis's log, synced every second; {ROWS}",
@@ -200,8 +202,8 @@ def family(base: Path) -> Iterator[Family]:
             one.end()
 
 
-def run(peer: Peer, base: Path, paths: list[Path], *, inline: bool) -> float:
-    """Return the jobs per second of a peer. Raises PeerError with the reason where it cannot do it."""
+def run(peer: Peer, base: Path, paths: list[Path], *flags: str) -> float:
+    """Return the jobs per second of a peer; ``flags`` are its program's. Raises PeerError where it cannot do it."""
     with family(base) as members, ExitStack() as stack:
         (port,) = free_ports(1)
         if peer.server is not None:
@@ -213,9 +215,7 @@ def run(peer: Peer, base: Path, paths: list[Path], *, inline: bool) -> float:
         (members.folder / "list").write_text("\n".join(map(str, paths)))
         rows = str(members.folder / "rows.sqlite")
         command = [str(VENV / "bin" / "python"), str(PROGRAMS / peer.program), "list", rows, "--port", str(port)]
-        program = members.start(
-            "program", [*command, *(["--inline"] if inline else [])], PEER_PORT=str(port), PEER_ROWS=rows
-        )
+        program = members.start("program", [*command, *flags], PEER_PORT=str(port), PEER_ROWS=rows)
         try:
             status = program.wait(RUN_S_MAX)
         except subprocess.TimeoutExpired:
@@ -243,41 +243,70 @@ def _await_port(server: subprocess.Popen[bytes], port: int, name: str) -> None:
 
 
 def peers(bench: Bench) -> Iterator[Figure]:
-    """Every peer on the same files as the grid, null filter: by reference, and 100 KB inline, from given to stored."""
+    """Every peer on the same files as the grid, null filter: by reference, and 100 KB inline, from given to stored.
+
+    Those that can are also measured with every job put before, as the grid is from its ledger.
+    """
     missing = install(bench.tell)
     small = make_files(bench.base / "small", bench.options.jobs, 64)
-    what = "null filter, by reference"
-    yield from _beside(bench, "folder", what, "jobs/s", 1.0, small, bench.options.peer_jobs, missing, inline=False)
+    count = bench.options.peer_jobs
+
+    def found() -> float:
+        return bench.grid(small, ["null"], "--by-reference")
+
+    def kept() -> float:
+        return bench.from_ledger(small, "--by-reference")
+
+    race = _Race(bench, "folder", "null filter, by reference", "jobs/s", found)
+    yield from race.beside(PEERS, small[:count], missing)
+    able = tuple(peer for peer in PEERS if peer.queued)
+    race = _Race(bench, "reference", "the same, all of them put before", "jobs/s", kept)
+    yield from race.beside(able, small[:count], missing, "--queued")
     with scratch(bench.base) as files:
-        large = make_files(files, max(1000, bench.options.jobs // 10), 100_000)
-        count = max(100, bench.options.peer_jobs * 3 // 10)
-        what = "inline 100 KB"
-        yield from _beside(bench, "inline", what, "MB/s", 0.1, large, count, missing, inline=True)
+        large = make_files(files, max(1000, bench.options.jobs // 20), 100_000)
+
+        def carried() -> float:
+            return bench.grid(large, ["null"]) / 10
+
+        race = _Race(bench, "inline", "inline 100 KB", "MB/s", carried, per_job=0.1)
+        yield from race.beside(PEERS, large[: max(100, count * 3 // 10)], missing, "--inline")
 
 
-def _beside(
-    bench: Bench, name: str, what: str, unit: str, per_job: float, paths: list[Path], count: int,
-    missing: dict[str, str], *, inline: bool,
-) -> Iterator[Figure]:  # fmt: skip
-    """Yield a figure for each peer, measured in turn with the grid; a peer does the first ``count`` of the files."""
-    errors = dict(missing)
-    ours: list[float] = []
-    theirs: dict[str, list[float]] = {peer.name: [] for peer in PEERS}
-    for number in range(bench.options.repeat):
-        ours.append(bench.grid(paths, ["null"], *([] if inline else ["--by-reference"])) * per_job)
-        bench.tell(f"{what}, {number + 1} of {bench.options.repeat}: zgrid {ours[-1]:,.4g} {unit}")
-        for peer in PEERS:
-            if peer.name not in errors:
-                try:
-                    theirs[peer.name].append(run(peer, bench.base, paths[:count], inline=inline) * per_job)
-                except PeerError as error:
-                    errors[peer.name] = str(error)
-                    theirs[peer.name].clear()
-                told = errors.get(peer.name) or f"{theirs[peer.name][-1]:,.4g} {unit}"
-                bench.tell(f"{what}, {number + 1} of {bench.options.repeat}: {peer.name} {told}")
-    for peer in PEERS:
-        measured = peer.name not in errors
-        yield Figure(
-            "peers", name, what, unit, tuple(ours) if measured else (), peer.name, tuple(theirs[peer.name]),
-            None if inline else peer.goal, note=peer.keeps, our_note=OUR_DISK, error=errors.get(peer.name, ""),
-        )  # fmt: skip
+@dataclass(frozen=True)
+class _Race:
+    """One measurement that the grid and peers take in turn. ``per_job``: so many of ``unit`` is a job of a peer's."""
+
+    bench: Bench
+    name: str
+    what: str
+    unit: str
+    ours: Callable[[], float]
+    per_job: float = 1.0
+
+    def beside(
+        self, peers: Sequence[Peer], paths: list[Path], missing: dict[str, str], *flags: str
+    ) -> Iterator[Figure]:  # fmt: skip
+        """Yield a figure for each of the peers, which do these files, their programs told these flags."""
+        errors = dict(missing)
+        ours: list[float] = []
+        theirs: dict[str, list[float]] = {peer.name: [] for peer in peers}
+        repeat = self.bench.options.repeat
+        for number in range(repeat):
+            ours.append(self.ours())
+            self.bench.tell(f"{self.what}, {number + 1} of {repeat}: zgrid {ours[-1]:,.4g} {self.unit}")
+            for peer in peers:
+                if peer.name not in errors:
+                    try:
+                        theirs[peer.name].append(run(peer, self.bench.base, paths, *flags) * self.per_job)
+                    except PeerError as error:
+                        errors[peer.name] = str(error)
+                        theirs[peer.name].clear()
+                    told = errors.get(peer.name) or f"{theirs[peer.name][-1]:,.4g} {self.unit}"
+                    self.bench.tell(f"{self.what}, {number + 1} of {repeat}: {peer.name} {told}")
+        for peer in peers:
+            measured = peer.name not in errors
+            yield Figure(
+                "peers", self.name, self.what, self.unit, tuple(ours) if measured else (), peer.name,
+                tuple(theirs[peer.name]), peer.goal if self.per_job == 1.0 else None, note=peer.keeps,
+                our_note=OUR_DISK, error=errors.get(peer.name, ""),
+            )  # fmt: skip

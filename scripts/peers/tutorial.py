@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("rows", type=Path)
     parser.add_argument("--inline", action="store_true", help="the images' bytes travel with the jobs")
     parser.add_argument("--port", type=int, default=0, help="where the library's server listens, if it has one")
+    parser.add_argument("--queued", action="store_true", help="put every job first (beanstalkd alone)")
     given = parser.parse_args()
     given.paths = given.list.read_text().splitlines()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
@@ -72,10 +73,19 @@ class Rows:
             time.sleep(0.01)
 
 
-def timed(paths: list[str], do: Callable[[list[tuple[str, str]]], None]) -> None:
-    """Do a few jobs, each an address and a path, and then all of them; print the seconds that these took."""
-    do([(f"warm:{number}", path) for number, path in enumerate(paths[:WARM_UP])])
+Jobs = list[tuple[str, str]]
+
+
+def timed(paths: list[str], do: Callable[[Jobs], None], before: Callable[[Jobs], None] = lambda _: None) -> None:
+    """Do a few jobs, each an address and a path, and then all of them; print the seconds that these took.
+
+    ``before`` is called with the same jobs before the clock starts.
+    """
+    few = [(f"warm:{number}", path) for number, path in enumerate(paths[:WARM_UP])]
+    before(few)
+    do(few)
     jobs = [(f"file://{path}", path) for path in paths]
+    before(jobs)
     began = time.monotonic()
     do(jobs)
     print(time.monotonic() - began)

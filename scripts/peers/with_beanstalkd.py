@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import greenstalk
-from tutorial import WORKERS, Rows, arguments, look, read, running, timed
+from tutorial import WORKERS, Jobs, Rows, arguments, look, read, running, timed
+
+PAUSE_S = 3600
+"""Longer than it takes to put every job: nobody gets one of a tube that is paused."""
 
 
 def work(port: int) -> None:
@@ -39,13 +42,27 @@ def main() -> None:
     commands = [[*me, "work", str(given.port)]] * WORKERS + [[*me, "sink", str(given.port), str(given.rows)]]
     with running(*commands), greenstalk.Client(("127.0.0.1", given.port), encoding=None, use="images") as queue:
 
-        def do(jobs: list[tuple[str, str]]) -> None:
+        def put(jobs: Jobs) -> None:
             for uri, path in jobs:
                 image = read(path, inline=given.inline)
                 queue.put(uri.encode() if image is None else uri.encode() + b"\n" + image)
+
+        def do(jobs: Jobs) -> None:
+            put(jobs)
             rows.wait_for(jobs)
 
-        timed(given.paths, do)
+        def hold(jobs: Jobs) -> None:
+            queue.pause_tube("images", PAUSE_S)
+            put(jobs)
+
+        def let_go(jobs: Jobs) -> None:
+            queue.pause_tube("images", 0)
+            rows.wait_for(jobs)
+
+        if given.queued:
+            timed(given.paths, let_go, hold)
+        else:
+            timed(given.paths, do)
 
 
 if __name__ == "__main__":
