@@ -176,13 +176,18 @@ class Grid:
         """Start a process that has ended again, as it was."""
         return self.processes[name].start()
 
-    def signal_member(self, run, role, number=signal.SIGKILL):
-        """Send a signal to the process of this role that a ``zgrid run`` has started."""
+    def member(self, run, role):
+        """Return the process number of what a ``zgrid run`` has started for this role; None if nothing."""
         for pid in run.children():
             if f" zgrid {role} " in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
-                os.kill(pid, number)
-                return
-        raise AssertionError(f"{run.name} has no {role}\n{self.tails()}")
+                return pid
+        return None
+
+    def signal_member(self, run, role, number=signal.SIGKILL):
+        """Send a signal to the process of this role that a ``zgrid run`` has started."""
+        pid = self.member(run, role)
+        assert pid is not None, f"{run.name} has no {role}\n{self.tails()}"
+        os.kill(pid, number)
 
     # -- waiting
 

@@ -1,5 +1,6 @@
 """Disks that are full, databases that are locked, folders that are read-only: work waits, and goes on by itself."""
 
+import signal
 import sqlite3
 import subprocess
 import time
@@ -88,6 +89,32 @@ def test_locked_database_at_the_sink(grid, tmp_path, timed):
         assert len(grid.rows()) == stored
     timed("unlocked -> going on", goes_on(grid, stored))
     check_end(grid, 150, picture_bytes=PICTURE_BYTES)
+
+
+def test_database_damaged_under_the_sink(grid, tmp_path):
+    """Where the database turns out damaged at work, trying again is no use: it ends, says so, and nothing is lost."""
+    jobs = 150
+    start_sinking(grid, tmp_path, jobs)
+    assert grid.kill("sink", signal.SIGTERM) == 0
+    whole = grid.rows()
+    with closing(sqlite3.connect(grid.database)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'images_source'").fetchone()
+        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
+    aside = grid.database.with_name("damaged.sqlite")
+    with grid.database.open("r+b") as file:  # no start needs this page: it is found when a row is inserted
+        file.seek((page - 1) * page_bytes)
+        file.write(b"\xa5" * page_bytes)
+    grid.expected.append("is damaged")
+    sink = grid.restart("sink")
+    assert sink.wait() == 2, "a supervisor must not start it again and again"
+    assert sink.events("listening")[1:], "it began to work"
+    assert sink.said()[-1].startswith(f"zgrid: {grid.database} is damaged: restore a copy of it, or move it away")
+    assert "Traceback" not in sink.text()
+    grid.database.rename(aside)
+    grid.restart("sink")
+    counts = grid.until_settled(jobs)
+    assert counts[State.STORED] == jobs
+    assert len(whole) + len(grid.rows()) == jobs, "what was stored before is in the copy"
 
 
 def test_read_only_pictures(grid, disks, tmp_path, timed):

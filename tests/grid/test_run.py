@@ -30,6 +30,15 @@ def asked(image):
     return {}
 """
 
+IMPATIENT = """
+from zgrid.cli import main
+from zgrid.roles import run
+
+run.SINK_S_MAX = 2.0
+main()
+"""
+"""A run that waits no minute for its sink."""
+
 
 def places(grid):
     """Return a run's ledger, database and folder of pictures."""
@@ -313,6 +322,20 @@ def test_a_sink_that_cannot_start_is_told_when_nothing_is_new(grid, tmp_path):
     run = grid.restart("run")
     assert run.wait() == 2
     assert [line.startswith(f"zgrid: {database} is damaged") for line in run.said()] == [True]
+
+
+def test_a_sink_that_says_nothing_is_not_awaited_for_ever(grid, tmp_path):
+    """Where nothing is new, the sink has a time to answer in; then the run ends and names the sink's log."""
+    photographs.tiny(tmp_path / "in", 3)
+    assert grid.run(tmp_path / "in", filter=["null"]).wait() == 0
+    grid.program = ("-c", IMPATIENT)
+    grid.expected = ["the sink does not answer"]
+    run = grid.restart("run")
+    grid.until(lambda: grid.member(run, "sink"), what="the sink is being started")
+    grid.signal_member(run, "sink", signal.SIGSTOP)
+    assert run.wait() == 1
+    log = grid.folder / "out" / "logs" / "sink.jsonl"
+    assert [line for line in run.said() if "zgrid: " in line] == [f"zgrid: the sink does not answer: see {log}"]
 
 
 def test_results_that_were_removed_are_told(grid, tmp_path):
