@@ -1,5 +1,7 @@
 """Images that are put into a running grid: durable when answered, done in their order, refused with a reason."""
 
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -110,6 +112,24 @@ def test_terms_of_its_own(grid, client, tmp_path):
     assert chains == {plain: "marked", own: "marked:work_ms=1 look"}
     told = {one["chain"]: one["counts"]["stored"] for one in client.status()["chains"]}
     assert told == {"marked": 1, "marked:work_ms=1 look": 1}
+
+
+def test_filters_that_no_worker_has_are_told(grid, client, tmp_path):
+    """A mistyped filter is told at once, not only by who asks why nothing happens; the job waits for it."""
+    (tmp_path / "one.jpg").write_bytes(image()[1])
+    command = [sys.executable, "-m", "zgrid", "put", grid.address, str(tmp_path / "one.jpg"), "--filter=look"]
+    nobody = subprocess.run(command, env=grid.environment, capture_output=True, text=True, check=True)
+    assert nobody.stderr == "", "without any worker there is nothing to tell from"
+    grid.worker()
+    grid.until_joined("w1")
+    for filters, told in (
+        ([], ""),
+        (["--filter=markt:work_ms=1", "--filter=nul"], "zgrid: no worker has markt or nul: "),
+    ):
+        done = subprocess.run([*command, *filters], env=grid.environment, capture_output=True, text=True, check=True)
+        assert done.stderr.startswith(told)
+        assert bool(done.stderr) == bool(told)
+    assert len(client.jobs()) == 1
 
 
 def test_put_to_a_sink_says_that_it_is_one(grid):

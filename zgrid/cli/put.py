@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -132,6 +133,8 @@ class _Putting:
                 say(f"zgrid: {_line(path, placed, has_terms=self._has_terms)}", sys.stderr)
             if self._bar is not None and not (self._known + self._new) % SHOW_EVERY:
                 self._bar.update(self._bar.task_ids[0], completed=self._known + self._new, refused=len(self.refused))
+        if self._terms["chain"] and self._known + self._new:
+            _warn_of_lack(self._client, self._terms["chain"])
 
     def end(self) -> None:
         """Tell what it has come to."""
@@ -154,6 +157,17 @@ class _Putting:
         self.refused.append({"file": path, "reason": str(error)})
         if not self._as_json:
             say(f"zgrid: {clean(str(error))}", sys.stderr)
+
+
+def _warn_of_lack(client: "Client", filters: list[str]) -> None:
+    """Say which filters of a chain no worker has, where there are workers: jobs wait for one that may never come."""
+    with suppress(ZGridError):  # the images are put, whatever comes of the question
+        workers = client.status()["workers"]
+        have = {name for worker in workers for name in worker["filters"]}
+        lack = [name for name in dict.fromkeys(step.partition(":")[0] for step in filters) if name not in have]
+        if workers and lack:
+            which = "it" if len(lack) == 1 else "them"
+            say(f"zgrid: no worker has {' or '.join(lack)}: the jobs wait until one has {which}", sys.stderr)
 
 
 def _paths(files: Iterable[str]) -> Iterator[str]:
