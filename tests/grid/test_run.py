@@ -255,8 +255,8 @@ def test_a_short_run_tells_what_it_passed_over(grid, tmp_path):
         run = grid.run(tmp_path / "in", filter=["null"]) if new == "1 new" else grid.restart("run")
         assert run.wait() == 3
         said = run.popen.stdout.read()
-        assert f"1 images, {new}" in said
-        assert "1 files passed over: no images, 1 could not be read" in said
+        assert f"1 image, {new}" in said
+        assert "1 file passed over: no image, 1 could not be read" in said
         assert f"not read: file://{tmp_path}/in/gone.jpg does not exist" in said
 
 
@@ -301,7 +301,23 @@ def test_files_where_it_is_started_hide_no_library(grid, tmp_path):
         check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 images, 1 new" in done.stdout
+    assert "1 image, 1 new" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chain", "problem"),
+    [("markt", "there is no filter 'markt' here"), ("marked:wok_ms=1", "filter marked has no option 'wok_ms'")],
+)
+def test_a_chain_that_no_child_can_run_is_refused(grid, tmp_path, chain, problem):
+    """With a module of a user's own, too, a mistyped chain is a sentence, and no image is accepted for it."""
+    photographs.tiny(tmp_path / "in", 3)
+    grid.expected = ["zgrid: "]
+    run = grid.run(tmp_path / "in", filter=[chain], filter_module=["filters_for_tests"])
+    assert run.wait() == 2
+    (sentence,) = run.said()
+    assert sentence.startswith(f"zgrid: {problem}")
+    assert "(with --filter-module filters_for_tests)" in sentence
+    assert not places(grid)[0].exists(), "there is no ledger yet, so nothing in it that would wait for ever"
 
 
 def test_a_short_time_to_run_is_taken(grid, tmp_path):

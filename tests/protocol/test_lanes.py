@@ -296,7 +296,7 @@ def test_an_image_out_of_reach_is_looked_for_until_a_share_can_be_back() -> None
         (end,) = [effect for effect in effects if isinstance(effect, Postpone | Bury)]
         if isinstance(end, Bury):
             break
-        assert "1 images cannot be read for now and are looked for again: its folder is gone" in machine.waiting()
+        assert "1 image cannot be read for now and is looked for again: its folder is gone" in machine.waiting()
         pauses_ms.append(end.delay_ms)
         delivery.accepted([row._replace(failures=end.failures)], 100.0)
     assert len(pauses_ms) == UNREAD_TRIES_MAX - 1

@@ -159,14 +159,14 @@ def say_summary(summary: "Summary") -> None:
     standing = summary.standing
     new = f"{summary.new} new" if summary.new else "nothing new"
     rate = f", {summary.new / summary.seconds:.1f} images/s" if summary.new else ""
-    say(f"{standing.accepted} images, {new}, in {span(summary.seconds * 1000)}{rate}")
+    say(f"{_counted(standing.accepted, 'image')}, {new}, in {span(summary.seconds * 1000)}{rate}")
     parts = [f"{standing.stored} stored", f"{standing.discarded} discarded", f"{standing.buried} buried"]
     if standing.passed_over:
         read = standing.passed_over - standing.unread
-        parts += [f"{read} files passed over: no images"] if read else []
+        parts += [f"{_counted(read, 'file')} passed over: no image{'s' * (read != 1)}"] if read else []
         parts += [f"{standing.unread} could not be read"] if standing.unread else []
     if standing.faces:
-        parts.append(f"{standing.faces} new faces")
+        parts.append(_counted(standing.faces, "new face"))
     say("  " + ", ".join(parts))
     for uri, reason in summary.buried_why:
         say(f"  buried: {clean(uri)}: {clean(reason)}")
@@ -185,7 +185,11 @@ def say_summary(summary: "Summary") -> None:
         say(f"note: {clean(note)}")
     if summary.interrupted and (standing.left or standing.scanning):
         search = ", and more may be found" if standing.scanning else ""
-        say(f"stopped with {standing.left} images to go{search}: the same command goes on from here")
+        say(f"stopped with {_counted(standing.left, 'image')} to go{search}: the same command goes on from here")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _line(standing: "Standing") -> str:

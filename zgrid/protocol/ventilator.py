@@ -218,7 +218,8 @@ class Ventilator:
         if self.delivery.out.paused:
             sentences.append("the ventilator is paused: zgrid resume lets it go on")
         if unread := self.delivery.unread:
-            sentences.append(f"{len(unread)} images cannot be read for now and are looked for again: {unread.reason}")
+            images, are = ("1 image", "is") if len(unread) == 1 else (f"{len(unread)} images", "are")
+            sentences.append(f"{images} cannot be read for now and {are} looked for again: {unread.reason}")
         return sentences + self.delivery.out.waiting()
 
     def beat_age_s(self, lane: Lane, now: float) -> float | None:

@@ -16,6 +16,7 @@ from zgrid.protocol.job import State
 from zgrid.roles.household import Member
 from zgrid.roles.signals import Signals
 from zgrid.roles.supply import SCAN
+from zgrid.roles.trial import problem_of
 from zgrid.settings import RunSettings, SinkSettings, VentilatorSettings, WorkerSettings
 from zgrid.sources import roots_of
 from zgrid.store.folder import make_folder
@@ -144,14 +145,15 @@ class Run:
         make_folder(logs, "--out")
         lock = FileLock(self.out / ".lock", f"another run uses {self.out}: wait for it, or give another --out")
         stack.callback(lock.close)
+        sockets = stack.enter_context(_sockets())
+        self.address = f"ipc://{sockets}/v"
+        self.sink_address = f"ipc://{sockets}/s"
+        self._try_chain()
         self.ledger = self.out / "ledger.sqlite"
         if settings.retry_buried:
             self._retry_buried()
         self.before = self._counts()
         self._note_lost()
-        sockets = stack.enter_context(_sockets())
-        self.address = f"ipc://{sockets}/v"
-        self.sink_address = f"ipc://{sockets}/s"
         self.members: list[Member] = []
         stack.callback(self._end_all)
         for role, arguments in self._arguments().items():
@@ -195,7 +197,7 @@ class Run:
     def _arguments(self) -> dict[str, list[str]]:
         """Return the command line of each role."""
         settings = self.settings
-        common = {"log_level": settings.log_level, "name": "run"}
+        common = self._common()
         chain = {
             name: getattr(settings, name)
             for name in ("sources", "filter", "ttr_ms", "attempts_max", "job_bytes_max", "by_reference", "once")
@@ -204,12 +206,29 @@ class Run:
         # Its window has no option here, so that it must fit any time to run.
         window_ms = min(settings.ttr_ms, VentilatorSettings.model_fields["window_ms"].default)
         ventilator = VentilatorSettings.model_validate({**common, **chain, **places, "window_ms": window_ms})
+        worker = self._worker()
+        sink = SinkSettings.model_validate({**common, "bind": self.sink_address, "pictures": self.out / "pictures"})
+        return {"sink": sink.arguments(), "ventilator": ventilator.arguments(), "worker": worker.arguments()}
+
+    def _try_chain(self) -> None:
+        """Refuse a chain that no child can run, where they alone know all filters.
+
+        What was accepted for it would wait for ever, and so would the same images with another chain in the next run.
+        """
+        modules = self.settings.filter_module
+        if modules and (problem := problem_of(self.chain, self._worker(), lambda: self.signals.asked > 0)):
+            raise SettingsError(f"{problem} (with --filter-module {' and '.join(modules)})")
+
+    def _worker(self) -> WorkerSettings:
+        """Return the settings of its worker."""
+        settings = self.settings
         # The sources are this user's own, and so are links in them: they lead where the search for images went.
         hands = {name: getattr(settings, name) for name in ("procs", "filter_module", *CHILDREN)}
         allow = {"allow": roots_of(settings.sources) if settings.by_reference else [], "allow_links": True}
-        worker = WorkerSettings.model_validate({**common, **hands, **allow, "ventilators": [self.address]})
-        sink = SinkSettings.model_validate({**common, "bind": self.sink_address, "pictures": self.out / "pictures"})
-        return {"sink": sink.arguments(), "ventilator": ventilator.arguments(), "worker": worker.arguments()}
+        return WorkerSettings.model_validate({**self._common(), **hands, **allow, "ventilators": [self.address]})
+
+    def _common(self) -> dict[str, Any]:
+        return {"log_level": self.settings.log_level, "name": "run"}
 
     # -- while it runs
 
@@ -327,7 +346,7 @@ class Run:
         for name in ("results.sqlite", "pictures"):
             stored = self.before[State.STORED]
             if stored and not (self.out / name).exists():
-                lost = f"{self.out / name} was gone, and with it what was stored of {stored} images"
+                lost = f"{self.out / name} was gone, and with it what was stored of {stored} image{'s' * (stored != 1)}"
                 self.notes.append(f"{lost}: put a copy back, or do them again with another --out")
 
     def _note_other_chains(self) -> None:
@@ -337,8 +356,10 @@ class Run:
         settled = {texts[chain]: sum(by_state.get(state, 0) for state in SETTLED) for chain, by_state in counts.items()}
         others = {text: number for text, number in settled.items() if number and text != self.chain}
         if others:
-            done = f"{sum(others.values())} images here were settled with another chain ({'; '.join(others)})"
-            self.notes.append(f"{done}: another --out does them with this one ({self.chain})")
+            jobs = sum(others.values())
+            which, them = ("1 image here was", "it") if jobs == 1 else (f"{jobs} images here were", "them")
+            done = f"{which} settled with another chain ({'; '.join(others)})"
+            self.notes.append(f"{done}: another --out does {them} with this one ({self.chain})")
 
     def _passed_over(self) -> list[tuple[str, str]]:
         """Take what the search passed over from the ledger, where it was ended; return why some could not be read."""
