@@ -20,7 +20,7 @@ from zgrid.protocol.rights import AT_SINK, RIGHTS, objection
 from zgrid.transport.clock import now as clock_now
 from zgrid.transport.doors import Door, cut, descriptor_of
 from zgrid.transport.keyring import Key, Member
-from zgrid.transport.post import MESSAGES_PER_TURN_MAX, Post
+from zgrid.transport.post import MESSAGES_PER_TURN_MAX, Post, receive
 
 PATIENCE_S = 2.5
 """How long somebody unknown may wait for a list that names it; libzmq gives a handshake 5 s."""
@@ -360,6 +360,6 @@ class WatchedPost(Post):
     def _frames(self) -> list[Frame]:
         if not self._door.crowd:
             return [*self.socket.recv_multipart(zmq.DONTWAIT)] if self._short_only else super()._frames()
-        frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        frames = receive(self.socket)
         self._door.spoke(descriptor_of(frames[0]))
         return [frame.bytes for frame in frames]

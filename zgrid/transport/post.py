@@ -62,10 +62,7 @@ class Post:
 
     def _frames(self) -> list[Frame]:
         """Return the frames of a message, the long ones as views of ZeroMQ's own buffers. Raises zmq.Again."""
-        return [
-            frame.buffer if len(frame) >= COPY_BYTES_MAX else frame.bytes
-            for frame in self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        ]
+        return [frame.buffer if len(frame) >= COPY_BYTES_MAX else frame.bytes for frame in receive(self.socket)]
 
     def send(self, message: Message, peer: bytes | None = None) -> bool:
         """Send a message if it can go now. Return whether it went; what cannot go is dropped and counted.
@@ -89,6 +86,18 @@ class Post:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
+    """Return the frames of a message without copying them. Raises zmq.Again.
+
+    Each frame knows whether another one follows. pyzmq's recv_multipart asks the socket for each, which takes as long
+    again as to receive it.
+    """
+    frames = [socket.recv(_LAST, copy=False)]
+    while frames[-1].more:
+        frames.append(socket.recv(_LAST, copy=False))
+    return frames
 
 
 def send(socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
