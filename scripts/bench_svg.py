@@ -118,9 +118,8 @@ def _drawn(panel: Panel, top: int) -> list[str]:
     for power in range(low, high + 1):
         x = left + (power - low) * per_decade
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{top + HEAD - 8}" x2="{x:.1f}" y2="{bottom}"/>')
-        parts.append(
-            f'<text class="faint" x="{x:.1f}" y="{top + HEAD - 12}" text-anchor="middle">{10**power:,g}</text>'
-        )
+        told = f"{10**power:,}" if power >= 0 else f"{10**power:g}"
+        parts.append(f'<text class="faint" x="{x:.1f}" y="{top + HEAD - 12}" text-anchor="middle">{told}</text>')
     for number, bar in enumerate(panel.bars):
         y = top + HEAD + number * STEP
         length = (math.log10(bar.value) - low) * per_decade

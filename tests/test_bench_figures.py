@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,8 @@ def test_scale(values):
 
 def test_picture(results):
     """It is whole, names everybody who was measured, and keeps each bar between its name and its figure."""
+    million = replace(peer("none"), ours=(150_000.0,))
+    assert ">1,000,000</text>" in svg(Results({}, [million])), "a scale is in people's numbers"
     root = ET.fromstring(svg(results))
     assert (root.tag, root.get("viewBox").split()[2]) == (f"{SVG}svg", str(WIDTH))
     texts = [element.text for element in root.iter(f"{SVG}text")]
