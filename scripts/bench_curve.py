@@ -40,7 +40,8 @@ def _pair(
 
     def run(side: str) -> float:
         before = _processors_ms()
-        with scratch(bench.base) as folder, ExitStack() as stack:
+        folder = bench.folder()
+        with ExitStack() as stack:
             seconds = Grid(stack, folder, chain, keys=_enrolled(folder) if side == "keys" else None).run(paths)
         spent[side].append((_processors_ms() - before) / len(paths))
         each = paths[0].stat().st_size / 1e6 if unit == "MB/s" else 1

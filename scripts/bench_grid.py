@@ -30,15 +30,23 @@ LOOK_S = 1.0
 """How often memory is looked at: the kernel keeps each process's largest, and looking takes from what is measured."""
 
 
-def make_files(folder: Path, count: int, size: int) -> list[Path]:
-    """Write ``count`` files of ``size`` bytes that begin like a JPEG, and are no two alike; those there are will do."""
+def make_files(folder: Path, count: int, size: int, alike: int = 1) -> list[Path]:
+    """Write ``count`` files of ``size`` bytes that begin like a JPEG; those that are there will do.
+
+    So many as are ``alike`` are one file under as many names: each is an image of its own, and takes no room.
+    """
     paths = [folder / f"{number // 1000:04d}" / f"{number:07d}.jpg" for number in range(count)]
     body = os.urandom(max(0, size - 64))
+    different = -(-count // alike)
     for number, path in enumerate(paths):
         if number % 1000 == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if path.exists():
+            continue
+        if number < different:
             path.write_bytes(JPEG + b"%020d" % number + body)
+        else:
+            path.hardlink_to(paths[number % different])
     os.sync()  # else the kernel writes them out meanwhile, and whoever syncs something else waits for that
     return paths
 

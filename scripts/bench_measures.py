@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,10 @@ from bench_grid import HERE, Grid, make_files, scratch
 
 BARE = "bare PUSH/PULL"
 MEMORY_MB_MAX = 300
+ALIKE = 4
+"""Inline, so many images are one file. A run is to last for some seconds, for in the first one the kernel gives memory
+for the first time, which on a virtual machine takes as long as all else; and the files are to stay in memory."""
+
 LARGE_PHOTOS = 40
 """As many are enlarged; more would only take longer to be made."""
 
@@ -41,18 +46,27 @@ class Bench:
             self.tell(f"{number + 1} of {self.options.repeat}: {told} {unit}")
         return {name: tuple(measured) for name, measured in values.items()}
 
+    def folder(self) -> Path:
+        """Return an empty folder for one grid, which stays there until everything is measured.
+
+        ext4 gives the place of a file that was deleted to no new one for a minute or more, and whoever makes files
+        where thousands were deleted looks at each of those places: that took the next grid's sink as long as its
+        pictures did.
+        """
+        return Path(tempfile.mkdtemp(prefix="grid-", dir=self.base))
+
     def grid(self, paths: list[Path], chain: list[str], *arguments: str) -> float:
         """Return the jobs per second of a grid with two workers of one child each, from given to stored."""
-        with scratch(self.base) as folder, ExitStack() as stack:
-            return len(paths) / Grid(stack, folder, chain, *arguments).run(paths)
+        with ExitStack() as stack:
+            return len(paths) / Grid(stack, self.folder(), chain, *arguments).run(paths)
 
     def from_ledger(self, paths: list[Path], *arguments: str, peaks: dict[str, float] | None = None) -> float:
         """Return the jobs per second of null jobs that are all in the ledger before any is sent.
 
         ``peaks``: told the largest memory, in MB, of each role's processes.
         """
-        with scratch(self.base) as folder, ExitStack() as stack:
-            running = Grid(stack, folder, ["null"], *arguments, workers=0)
+        with ExitStack() as stack:
+            running = Grid(stack, self.folder(), ["null"], *arguments, workers=0)
             rate = len(paths) / running.run_from_ledger(paths)
             running.memory.look()
             for role, peak in running.memory.largest_mb.items() if peaks is not None else ():
@@ -90,7 +104,7 @@ def inline(bench: Bench, name: str, size_kb: int, count: int) -> Iterator[Figure
     size = f"{size_kb} KB" if size_kb < 1000 else f"{size_kb // 1000} MB"
     what = f"null filter, inline {size}, from the ledger"
     with scratch(bench.base) as files:
-        paths = make_files(files, count, size_kb * 1000)
+        paths = make_files(files, count, size_kb * 1000, ALIKE)
         both = bench.turns(
             "MB/s",
             zgrid=lambda: bench.from_ledger(paths, peaks=peaks) * size_kb / 1000,
@@ -113,12 +127,12 @@ def inline(bench: Bench, name: str, size_kb: int, count: int) -> Iterator[Figure
 
 def inline_small(bench: Bench) -> Iterator[Figure]:
     """Null filter, images of 100 KB in the messages, and the largest process."""
-    yield from inline(bench, "inline", 100, max(1000, 3 * bench.options.jobs // 20))
+    yield from inline(bench, "inline", 100, max(1000, bench.options.jobs // 2))
 
 
 def inline_large(bench: Bench) -> Iterator[Figure]:
     """The same with images of 1 MB."""
-    yield from inline(bench, "inline-large", 1000, max(500, 3 * bench.options.jobs // 200))
+    yield from inline(bench, "inline-large", 1000, max(500, 3 * bench.options.jobs // 50))
 
 
 def chain(bench: Bench) -> Iterator[Figure]:
