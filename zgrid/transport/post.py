@@ -8,7 +8,7 @@ import zmq
 from zgrid.errors import PeerError
 from zgrid.protocol import wire
 from zgrid.protocol.messages import Frame, Message
-from zgrid.transport.buffers import frame_of
+from zgrid.transport.buffers import send_room
 
 MESSAGES_PER_TURN_MAX = 256
 """From one socket, before the others have their turn."""
@@ -105,8 +105,5 @@ def send(socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
     last = len(frames) - 1
     for index, data in enumerate(frames):
         flags = _MORE if index < last else _LAST
-        frame = frame_of(data)
-        if frame is not None:
-            socket.send(frame, flags, copy=False)
-        else:
+        if not send_room(socket, data, flags):
             socket.send(data, flags, copy=len(data) < COPY_BYTES_MAX)
