@@ -204,7 +204,7 @@ def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folde
     with subprocess.Popen(
         [sys.executable, *grid.program, "run", *words], env=grid.environment, cwd=grid.folder, start_new_session=True,
         stdin=theirs, stdout=theirs if on_terminal else subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  no thread holds a lock
+        preexec_fn=lambda: take_terminal(signal.SIG_DFL),  # noqa: PLW1509  no thread holds a lock
     ) as run:  # fmt: skip
         os.close(theirs)
         ledger, database, _ = places(grid)
@@ -218,6 +218,33 @@ def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folde
     assert not list(short_folder.iterdir())
     assert len(grid.rows(database)) == counts[State.STORED]
     assert not query(ledger, "SELECT seq FROM jobs WHERE failures > 0")
+
+
+def take_terminal(at_hangup):
+    """In a new process: make its standard input its terminal, and say what SIGHUP does, whatever our own does."""
+    signal.signal(signal.SIGHUP, at_hangup)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_nohup_is_respected(grid, tmp_path, short_folder):
+    """A run that was started with nohup goes on when its terminal is closed."""
+    photographs.tiny(tmp_path / "in", 60)
+    grid.environment["TMPDIR"] = str(short_folder)
+    settings = {"filter": ["marked:work_ms=30"], "filter_module": ["filters_for_tests"], "procs": 1}
+    words = words_of({**settings, "out": grid.folder / "out"}, [tmp_path / "in"])
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, *grid.program, "run", *words], env=grid.environment, cwd=grid.folder, start_new_session=True,
+        stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: take_terminal(signal.SIG_IGN),  # noqa: PLW1509  no thread holds a lock
+    ) as run:  # fmt: skip
+        os.close(theirs)
+        ledger, _, _ = places(grid)
+        grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
+        os.close(ours)
+        said, _ = run.communicate(timeout=30)
+    assert run.returncode == 0, said
+    assert grid.counts(ledger)[State.STORED] == 60
 
 
 def test_killed_run_leaves_no_process(grid, tmp_path):
