@@ -55,8 +55,10 @@ def numbers(low: float = 0.0, high: float = 1e15) -> Check:
             return True
         if not set(map(type, value)) <= {int, float}:
             return False
-        # NaN compares with nothing and so could hide in any order; a sum it always spoils.
-        return isfinite(sum(value)) and _between(sorted(value), low, high)
+        # NaN compares with nothing and so could hide in any order; a sum it always spoils. Where none is below zero,
+        # none is above the sum. To sort times, which come in any order, takes six times as long as to find the least.
+        total = sum(value)
+        return isfinite(total) and low <= min(value) and ((low >= 0 and total <= high) or max(value) <= high)
 
     return check
 
