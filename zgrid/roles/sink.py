@@ -23,6 +23,7 @@ from zgrid.roles.notify import Notify
 from zgrid.roles.porter import REVOKED, Porter
 from zgrid.roles.rate import Rate
 from zgrid.roles.rows import is_plain, lines_of, plain_lines_of, results_of, rows_of, sheet_of
+from zgrid.roles.scheduling import interrupt_nobody
 from zgrid.roles.signals import Signals
 from zgrid.roles.sink_metrics import SinkMetrics
 from zgrid.roles.telling import Telling
@@ -51,6 +52,7 @@ def serve(settings: SinkSettings) -> int:
     Raises SettingsError where it cannot start, StoreError where its database or folder cannot be used.
     """
     tune_memory()
+    interrupt_nobody()
     sys.setswitchinterval(0.001)  # the store's thread must not wait 5 ms for the loop after each statement
     with ExitStack() as stack:
         return SinkRole(settings, stack).run()

@@ -35,6 +35,7 @@ from zgrid.roles.outgoing import Outgoing
 from zgrid.roles.porter import REVOKED, Porter
 from zgrid.roles.puts import Puts
 from zgrid.roles.rate import Rate
+from zgrid.roles.scheduling import interrupt_nobody
 from zgrid.roles.signals import Signals
 from zgrid.roles.supply import Supply
 from zgrid.roles.telling import Telling
@@ -62,6 +63,7 @@ def serve(settings: VentilatorSettings) -> int:
     Return its exit status. Raises SettingsError where it cannot start, StoreError where its ledger cannot be used.
     """
     tune_memory()
+    interrupt_nobody()
     sys.setswitchinterval(0.001)  # loaders' threads must not keep the loop waiting for 5 ms at a time
     with ExitStack() as stack:
         return VentilatorRole(settings, stack).run()

@@ -29,6 +29,7 @@ from zgrid.roles.memory import tune_memory
 from zgrid.roles.notify import Notify
 from zgrid.roles.permits import sandbox_of
 from zgrid.roles.rate import Rate
+from zgrid.roles.scheduling import interrupt_nobody
 from zgrid.roles.signals import Signals
 from zgrid.roles.telling import Telling
 from zgrid.roles.worker_metrics import WorkerMetrics
@@ -54,6 +55,7 @@ UNHEARD_S = 5.0
 def serve(settings: WorkerSettings) -> int:
     """Run a worker until it is asked to stop; return its exit status. Raises SettingsError where it cannot start."""
     tune_memory()
+    interrupt_nobody()
     sys.setswitchinterval(0.001)
     for module in settings.filter_module:
         _find(module)
