@@ -222,8 +222,11 @@ class Grid:
         self.until(joined, within_s, f"{names} are there")
 
     def until_gone(self):
-        """Return what still runs of this grid after a few seconds: nothing, if all is well."""
-        deadline = time.monotonic() + 10.0
+        """Return what still runs of this grid after a while: nothing, if all is well.
+
+        A worker may try for ten seconds (--stop-ms) to be rid of a last result, where its sink has ended before.
+        """
+        deadline = time.monotonic() + 15.0
         poll = select.poll()
         while (left := self.running()) and time.monotonic() < deadline:
             poll.poll(LOOK_EVERY_MS)
