@@ -193,26 +193,43 @@ def short_folder():
         yield Path(folder)
 
 
-@pytest.mark.parametrize("on_terminal", [False, True])
-def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folder, on_terminal):
-    """SIGHUP stops a run as Ctrl-C does, also where every further word to its terminal fails."""
-    photographs.tiny(tmp_path / "in", 200)
+def terminal_closed(grid, tmp_path, short_folder, images, at_hangup, *, on_terminal=False):
+    """Start a run with a terminal of its own and close that when some images are stored; return status and words.
+
+    ``at_hangup``: what SIGHUP does in the run, whatever it does in ours. ``on_terminal``: it writes there, too.
+    """
+    photographs.tiny(tmp_path / "in", images)
     grid.environment["TMPDIR"] = str(short_folder)
     settings = {"filter": ["marked:work_ms=30"], "filter_module": ["filters_for_tests"], "procs": 1}
     words = words_of({**settings, "out": grid.folder / "out"}, [tmp_path / "in"])
     ours, theirs = pty.openpty()
+
+    def prepare():
+        signal.signal(signal.SIGHUP, at_hangup)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     with subprocess.Popen(
         [sys.executable, *grid.program, "run", *words], env=grid.environment, cwd=grid.folder, start_new_session=True,
         stdin=theirs, stdout=theirs if on_terminal else subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: take_terminal(signal.SIG_DFL),  # noqa: PLW1509  no thread holds a lock
+        preexec_fn=prepare,  # noqa: PLW1509  no thread holds a lock
     ) as run:  # fmt: skip
         os.close(theirs)
-        ledger, database, _ = places(grid)
+        ledger = places(grid)[0]
         grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
         os.close(ours)
         said, complaints = run.communicate(timeout=30)
+    return run.returncode, said, complaints
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folder, on_terminal):
+    """SIGHUP stops a run as Ctrl-C does, also where every further word to its terminal fails."""
+    status, said, complaints = terminal_closed(
+        grid, tmp_path, short_folder, 200, signal.SIG_DFL, on_terminal=on_terminal
+    )
+    ledger, database, _ = places(grid)
     counts = grid.counts(ledger)
-    assert (run.returncode, complaints) == (129, "")
+    assert (status, complaints) == (129, "")
     assert on_terminal or f"stopped with {counts[State.READY]} images to go" in said
     assert not grid.until_gone()
     assert not list(short_folder.iterdir())
@@ -220,31 +237,11 @@ def test_a_terminal_that_is_closed_stops_it_in_order(grid, tmp_path, short_folde
     assert not query(ledger, "SELECT seq FROM jobs WHERE failures > 0")
 
 
-def take_terminal(at_hangup):
-    """In a new process: make its standard input its terminal, and say what SIGHUP does, whatever our own does."""
-    signal.signal(signal.SIGHUP, at_hangup)
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 def test_nohup_is_respected(grid, tmp_path, short_folder):
     """A run that was started with nohup goes on when its terminal is closed."""
-    photographs.tiny(tmp_path / "in", 60)
-    grid.environment["TMPDIR"] = str(short_folder)
-    settings = {"filter": ["marked:work_ms=30"], "filter_module": ["filters_for_tests"], "procs": 1}
-    words = words_of({**settings, "out": grid.folder / "out"}, [tmp_path / "in"])
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, *grid.program, "run", *words], env=grid.environment, cwd=grid.folder, start_new_session=True,
-        stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: take_terminal(signal.SIG_IGN),  # noqa: PLW1509  no thread holds a lock
-    ) as run:  # fmt: skip
-        os.close(theirs)
-        ledger, _, _ = places(grid)
-        grid.until(lambda: grid.counts(ledger)[State.STORED] >= 5, what="some are stored")
-        os.close(ours)
-        said, _ = run.communicate(timeout=30)
-    assert run.returncode == 0, said
-    assert grid.counts(ledger)[State.STORED] == 60
+    status, _, complaints = terminal_closed(grid, tmp_path, short_folder, 60, signal.SIG_IGN)
+    assert (status, complaints) == (0, "")
+    assert grid.counts(places(grid)[0])[State.STORED] == 60
 
 
 def test_killed_run_leaves_no_process(grid, tmp_path):
