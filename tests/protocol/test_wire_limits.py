@@ -168,6 +168,25 @@ def test_no_order_of_numbers_hides_one(low: list[float]) -> None:
     assert not checks.numbers()(low)
 
 
+@pytest.mark.parametrize(
+    ("column", "fits"),
+    [
+        ([9e14, 9e14, 0], True),
+        ([1e15, 0.5], True),
+        ([1.1e15], False),
+        ([0.0, 1.1e15, 1.0], False),
+        ([1e15, -1e-9], False),
+        ([], True),
+        ([True], False),
+    ],
+)
+def test_each_number_of_a_column_is_bounded_and_not_their_sum(column: list[float], fits: bool) -> None:
+    """The sum is a short cut: where it is too large, the numbers themselves decide."""
+    assert checks.numbers()(column) is fits
+    progress = [value / 1e15 for value in column if value >= 0]
+    assert checks.numbers(-1.0, 1.0)([-1.0, *progress]) is (max(progress, default=0.0) <= 1)
+
+
 def test_the_largest_messages_of_use_are_read() -> None:
     """A full batch with long paths and a full batch of acknowledgements are within every limit, and quick."""
     jobs = 1024
