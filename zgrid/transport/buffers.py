@@ -11,7 +11,6 @@ from zgrid.protocol.limits import FRAME_BYTES_MAX
 _MESSAGE_WORDS = 8
 """zmq_msg_t is 64 bytes in every libzmq 4 (zmq.h), aligned as pointers are."""
 
-
 _MEMORY_BYTES = 2 * FRAME_BYTES_MAX
 
 _Bytes: Any = ctypes.c_ubyte * _MEMORY_BYTES
@@ -34,8 +33,8 @@ class _Memory(_Bytes):  # type: ignore[misc]
 def frame_room(size_bytes: int) -> memoryview:
     """Return room for so many bytes; ``post.send`` sends the room itself when it is given that view. From any thread.
 
-    What is in it at first is not said. pyzmq has no empty frame of a given size, and to fill one with zeros took as
-    long as to read an image of 1 MB from the kernel's memory; so libzmq is asked for it, where pyzmq lets it be found.
+    What is in it at first is not said. pyzmq has no empty frame of a given size; one filled with zeros cost a grid with
+    images of 1 MB a sixteenth of its throughput. So libzmq is asked for it, where pyzmq lets it be found.
 
     pyzmq can also send Python's own bytes without a copy. But then its I/O thread must tell another thread, which needs
     the interpreter, of each that has left: for an image of 100 KB that takes longer than to copy it.
