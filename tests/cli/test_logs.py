@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from log_lines import DIED, GONE, STORED, text
 
@@ -233,7 +233,10 @@ NAMES = st.sampled_from(["time", "level", "event", "role", "instance", "job", "j
 NAMES |= st.sampled_from(["n_bytes", "stderr", "x_per_s", "key"]) | st.text(max_size=5)
 
 
-@given(st.dictionaries(NAMES, JSON, max_size=8), st.booleans(), st.booleans())
+@given(fields=st.dictionaries(NAMES, JSON, max_size=8), long=st.booleans(), colours=st.booleans())
+@example(fields={"b_s": 1.797693134862316e305}, long=False, colours=False)
+@example(fields={"a_ms": -(10**400)}, long=False, colours=False)
+@example(fields={"a_ms": float("inf"), "b_s": float("nan")}, long=False, colours=False)
 def test_any_json_is_one_line(fields, long, colours):
     """Whatever is in a line, each field's name is shown, in one line unless asked for more, and nothing fails."""
     raw = json.dumps(fields).encode()

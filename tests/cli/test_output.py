@@ -79,7 +79,12 @@ def test_values_for_people(value, text):
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (200_000, "3 min 20 s"), (90_000_000, "1 d 1 h"), (None, "-")],
+    [
+        *((0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (200_000, "3 min 20 s"), (90_000_000, "1 d 1 h"), (None, "-")),
+        *((-5000, "-5000 ms"), (1e300, "-"), (float("inf"), "-"), (-float("inf"), "-"), (float("nan"), "-")),
+        pytest.param(10**400, "-", id="huge"),
+        pytest.param(-(10**400), "-", id="huge below zero"),
+    ],
 )
 def test_durations_for_people(milliseconds, text):
     """A duration has the unit in which people think of it."""

@@ -258,7 +258,7 @@ def _duration(value: Any, long: bool) -> str:
         return _value(value, long)
     if 0 < value < 10:
         return f"{value:.2g}ms"
-    return f"{value:.0f}ms" if value < 1000 else span(value).replace(" ", "")
+    return f"{value:.0f}ms" if abs(value) < 1000 else span(value).replace(" ", "")
 
 
 def _size(value: Any, long: bool) -> str:

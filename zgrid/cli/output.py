@@ -12,6 +12,9 @@ import orjson
 
 from zgrid.errors import ZGridError
 
+SPAN_MS_MAX = 1e18
+"""No duration is longer, thirty million years; what says so may be infinite, or more than a float can hold."""
+
 
 class OutputClosedError(Exception):
     """Nobody reads what we print any more, as with ``| head``: not a fault of anybody."""
@@ -124,8 +127,8 @@ def clean(value: object) -> str:
 
 
 def span(milliseconds: object) -> str:
-    """Return a duration in ms as people say it: 250 ms, 12.5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
-    if not isinstance(milliseconds, int | float):
+    """Return a duration in ms as people say it: 250 ms, 12.5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h; "-" for none."""
+    if not isinstance(milliseconds, int | float) or not abs(milliseconds) < SPAN_MS_MAX:
         return "-"
     if milliseconds < 1000:
         return f"{milliseconds:.0f} ms"
